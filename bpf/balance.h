@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The rules of a packet (docs/packet-path.md), in their order, for TC. */
+#pragma once
+
+#include "answer.h"
+#include "choose.h"
+#include "connection.h"
+#include "count.h"
+#include "icmp.h"
+#include "masquerade.h"
+#include "translate.h"
+
+static __always_inline int drop(__u32 reason)
+{
+	count_drop(reason);
+	return VERDICT_DROP;
+}
+
+/* Segments of a GSO packet are what must fit, not the packet. */
+static __always_inline bool too_big(const struct __sk_buff *skb, const struct packet *packet, const struct way *way)
+{
+	__u32 headers = packet->transport_offset - NETWORK_OFFSET +
+			(packet->flow.protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr));
+
+	if (!way->mtu || packet->length <= way->mtu)
+		return false;
+	return !skb->gso_size || headers + skb->gso_size > way->mtu;
+}
+
+/* The last steps of every packet that has an entry. */
+static __always_inline int go_on(struct __sk_buff *skb, const struct packet *packet, struct connection *entry, int hook)
+{
+	__u32 via = entry->way.via;
+
+	if (too_big(skb, packet, &entry->way)) {
+		if (packet->dont_fragment) {
+			count_drop(DROP_TOO_BIG);
+			return answer_too_big(skb, packet, hook, entry->way.mtu);
+		}
+		via = VIA_STACK;
+	}
+	if (packet->flow.protocol == IPPROTO_TCP)
+		note_tcp_flags(packet, entry);
+	count_packet(entry, packet->length);
+	if (!translate(skb, packet, entry, via))
+		return VERDICT_DROP;
+	return send(skb, &entry->way, via, hook);
+}
+
+static __always_inline void refresh(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,
+				    __u32 tick, int hook)
+{
+	entry->seen_tick = tick;
+	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	restore_partner(&packet->flow, entry);
+}
+
+static __always_inline enum drop_reason record(struct __sk_buff *skb, const struct packet *packet,
+					       const struct choice *choice, struct pair *pair, __u64 hash, int hook)
+{
+	struct connection *entry = &pair->entry;
+	const struct flow *flow = &packet->flow;
+
+	if (needs_masquerade(flow, choice, hook)) {
+		if (!masquerade_address(entry->way.device, &entry->source) &&
+		    !masquerade_address(skb->ifindex, &entry->source))
+			return DROP_NO_MASQUERADE_ADDRESS;
+		entry->flags |= CONNECTION_MASQUERADED;
+		if (take_masquerade_port(flow, pair, hash) != DROP_NONE)
+			return DROP_PORTS_EXHAUSTED;
+	} else {
+		make_partner(flow, entry, pair);
+		if (bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY))
+			return DROP_CONNECTIONS_FULL;
+	}
+	set_differences(flow, entry);
+	if (bpf_map_update_elem(&connections, flow, entry, BPF_ANY)) {
+		bpf_map_delete_elem(&connections, &pair->partner_key);
+		return DROP_CONNECTIONS_FULL;
+	}
+	return DROP_NONE;
+}
+
+static __noinline int open_connection(struct __sk_buff *skb, const struct packet *packet, struct service *service,
+				      __u32 tick, int hook)
+{
+	struct choice choice = {};
+	enum drop_reason reason;
+	struct connection *entry;
+	struct pair *pair;
+	__u64 hash;
+
+	if (!packet || !service)
+		return VERDICT_NEXT;
+	hash = hash_flow(&packet->flow);
+	reason = choose(service, &packet->flow, hook, hash, tick, &choice);
+	if (reason != DROP_NONE) {
+		count_drop(reason);
+		if (!is_refused(service, &packet->flow, reason))
+			return VERDICT_DROP;
+		count_refused(service->id);
+		return refuse(skb, packet, hook);
+	}
+	pair = empty_pair();
+	if (!pair)
+		return VERDICT_DROP;
+	entry = &pair->entry;
+	entry->source = packet->flow.source;
+	entry->source_port = packet->flow.source_port;
+	entry->destination = choice.address;
+	entry->destination_port = choice.port;
+	entry->endpoint = choice.endpoint;
+	entry->generation = choice.generation;
+	entry->service = service->id;
+	entry->seen_tick = tick;
+	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	reason = record(skb, packet, &choice, pair, hash, hook);
+	if (reason != DROP_NONE)
+		return drop(reason);
+	count_connection(service->id);
+	/* What counts from now on is the map's copy. */
+	entry = bpf_map_lookup_elem(&connections, &packet->flow);
+	return entry ? go_on(skb, packet, entry, hook) : drop(DROP_CONNECTIONS_FULL);
+}
+
+static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *packet, __u32 tick, int hook)
+{
+	struct service *service = find_service(&packet->flow);
+
+	if (!service)
+		return VERDICT_NEXT;
+	if (packet->first_fragment)
+		return drop(DROP_FRAGMENT);
+	return open_connection(skb, packet, service, tick, hook);
+}
+
+static __always_inline int known_flow(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,
+				      int hook)
+{
+	__u32 tick = current_tick();
+
+	if (packet->first_fragment)
+		return drop(DROP_FRAGMENT);
+	switch (fate_of(packet, entry, tick)) {
+	case FATE_ENDPOINT_GONE:
+		forget(&packet->flow, entry);
+		count_drop(DROP_ENDPOINT_GONE);
+		return refuse(skb, packet, hook);
+	case FATE_BEGINS_ANEW:
+		forget(&packet->flow, entry);
+		return new_flow(skb, packet, tick, hook);
+	case FATE_GOES_ON:
+		break;
+	}
+	if (entry->seen_tick != tick)
+		refresh(skb, packet, entry, tick, hook);
+	return go_on(skb, packet, entry, hook);
+}
+
+/* Headers are in the linear part nearly always; where they are not, fetch them once. */
+static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *packet)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (data + MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr) > end && data + skb->len > end) {
+		__u32 wanted = MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr);
+
+		if (!parse(data, end, packet))
+			bpf_skb_pull_data(skb, skb->len < wanted ? skb->len : wanted);
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+	}
+	if (!parse(data, end, packet))
+		return false;
+	packet->length = skb->len - NETWORK_OFFSET;
+	return true;
+}
+
+static __always_inline int balance(struct __sk_buff *skb, int hook)
+{
+	struct connection *entry;
+	struct packet packet;
+
+	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || !parse_skb(skb, &packet))
+		return VERDICT_NEXT;
+	if (packet.icmp_error)
+		return translate_icmp_error(skb, &packet, hook);
+	if (packet.ttl <= 1)
+		return VERDICT_NEXT;
+	entry = bpf_map_lookup_elem(&connections, &packet.flow);
+	return entry ? known_flow(skb, &packet, entry, hook) : new_flow(skb, &packet, current_tick(), hook);
+}

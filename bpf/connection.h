@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Connections: two entries each, one for the client's packets and one for the endpoint's; each names the other. */
+#pragma once
+
+#include "checksum.h"
+#include "maps.h"
+#include "packet.h"
+
+#define UDP_IDLE_TICKS 120
+
+/* Both entries are put together here: the stack of 512 bytes has no room for them in IPv6. */
+struct pair {
+	struct flow partner_key;
+	struct connection entry;
+	struct connection partner;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pair);
+} pairs SEC(".maps");
+
+static __always_inline struct pair *empty_pair(void)
+{
+	__u32 zero = 0;
+	struct pair *pair = bpf_map_lookup_elem(&pairs, &zero);
+
+	if (pair)
+		__builtin_memset(pair, 0, sizeof(*pair));
+	return pair;
+}
+
+static __always_inline __u32 current_tick(void)
+{
+	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+}
+
+static __always_inline bool is_reply(const struct connection *connection)
+{
+	return connection->flags & CONNECTION_REPLY;
+}
+
+/* A SYN alone opens a connection; with ACK it is an endpoint's answer to one. */
+static __always_inline bool opens(const struct packet *packet)
+{
+	return packet->flow.protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline void set_differences(const struct flow *from, struct connection *to)
+{
+	__u64 sum = 0;
+
+	to->address_difference = fold(sum_address(&to->source) + sum_address(&to->destination) +
+				      (__u16)~fold(sum_address(&from->source) + sum_address(&from->destination)));
+	sum = (__u32)to->source_port + to->destination_port;
+	to->port_difference = fold(sum + (__u16)~fold((__u32)from->source_port + from->destination_port));
+}
+
+static __always_inline void partner_key(const struct connection *entry, __u8 protocol, struct flow *key)
+{
+	key->source = entry->destination;
+	key->destination = entry->source;
+	key->source_port = entry->destination_port;
+	key->destination_port = entry->source_port;
+	key->protocol = protocol;
+	__builtin_memset(key->zero, 0, sizeof(key->zero));
+}
+
+/* The entry of the other direction: it undoes what `entry` does to packets of `flow`. */
+static __always_inline void make_partner(const struct flow *flow, const struct connection *entry, struct pair *pair)
+{
+	struct connection *partner = &pair->partner;
+
+	partner_key(entry, flow->protocol, &pair->partner_key);
+	partner->source = flow->destination;
+	partner->destination = flow->source;
+	partner->source_port = flow->destination_port;
+	partner->destination_port = flow->source_port;
+	set_differences(&pair->partner_key, partner);
+	partner->endpoint = entry->endpoint;
+	partner->generation = entry->generation;
+	partner->service = entry->service;
+	partner->flags = entry->flags ^ CONNECTION_REPLY;
+}
+
+static __always_inline void forget(const struct flow *flow, const struct connection *entry)
+{
+	struct flow key;
+
+	partner_key(entry, flow->protocol, &key);
+	bpf_map_delete_elem(&connections, &key);
+	bpf_map_delete_elem(&connections, flow);
+}
+
+/* The LRU may have thrown out one entry of a living connection: put it back while the other is in use. */
+static __noinline int restore_partner(const struct flow *flow, const struct connection *entry)
+{
+	struct pair *pair;
+
+	if (!flow || !entry)
+		return 0;
+	pair = empty_pair();
+	if (!pair)
+		return 0;
+	make_partner(flow, entry, pair);
+	bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_NOEXIST);
+	return 0;
+}
+
+/* FIN and RST are rare: only they write to both entries. */
+static __always_inline void note_tcp_flags(const struct packet *packet, struct connection *entry)
+{
+	struct connection *partner;
+	struct flow key;
+	__u32 flags = 0;
+
+	if (packet->tcp_flags & TCP_RST)
+		flags |= CONNECTION_RESET;
+	if (packet->tcp_flags & TCP_FIN)
+		flags |= is_reply(entry) ? CONNECTION_FIN_ENDPOINT : CONNECTION_FIN_CLIENT;
+	if (!flags)
+		return;
+	__sync_fetch_and_or(&entry->flags, flags);
+	partner_key(entry, packet->flow.protocol, &key);
+	partner = bpf_map_lookup_elem(&connections, &key);
+	if (partner)
+		__sync_fetch_and_or(&partner->flags, flags);
+}
+
+static __always_inline bool is_over(const struct connection *entry)
+{
+	return (entry->flags & CONNECTION_RESET) ||
+	       (entry->flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
+}
+
+enum fate {
+	FATE_GOES_ON,
+	FATE_BEGINS_ANEW, /* a new flow with an old one's five-tuple */
+	FATE_ENDPOINT_GONE,
+};
+
+/* Whether a client's packet may go on to the endpoint that its connection has. */
+static __always_inline enum fate fate_of(const struct packet *packet, const struct connection *entry, __u32 tick)
+{
+	struct endpoint *endpoint;
+
+	if (is_reply(entry))
+		return FATE_GOES_ON;
+	endpoint = bpf_map_lookup_elem(&endpoints, &entry->endpoint);
+	if (!endpoint || !(endpoint->flags & ENDPOINT_LIVE) || endpoint->generation != entry->generation)
+		return packet->flow.protocol == IPPROTO_TCP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;
+	if (opens(packet))
+		return is_over(entry) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
+	if (packet->flow.protocol == IPPROTO_UDP && entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS)
+		return FATE_BEGINS_ANEW;
+	return FATE_GOES_ON;
+}

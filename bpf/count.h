@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counters: per CPU, so plain additions. */
+#pragma once
+
+#include "maps.h"
+#include "packet.h"
+
+static __always_inline void count_drop(__u32 reason)
+{
+	__u64 *count = bpf_map_lookup_elem(&drops, &reason);
+
+	if (count)
+		(*count)++;
+}
+
+static __always_inline void count_refused(__u32 service)
+{
+	struct service_counters *count = bpf_map_lookup_elem(&counters, &service);
+
+	if (count)
+		count->refused++;
+}
+
+static __always_inline void count_connection(__u32 service)
+{
+	struct service_counters *count = bpf_map_lookup_elem(&counters, &service);
+
+	if (count)
+		count->connections++;
+}
+
+static __always_inline void count_packet(struct connection *connection, __u32 length)
+{
+	struct service_counters *count = bpf_map_lookup_elem(&counters, &connection->service);
+
+	connection->packets++;
+	connection->bytes += length;
+	if (!count)
+		return;
+	if (connection->flags & CONNECTION_REPLY) {
+		count->packets_out++;
+		count->bytes_out += length;
+	} else {
+		count->packets_in++;
+		count->bytes_in += length;
+	}
+}

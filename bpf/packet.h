@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the rules need to know of a packet, and how it is read. */
+#pragma once
+
+#include "types.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+
+#ifdef BLIXT_IPV6
+#define FAMILY_ETHERTYPE ETH_P_IPV6
+#define FAMILY_ICMP IPPROTO_ICMPV6
+typedef struct ipv6hdr network_header;
+#else
+#define FAMILY_ETHERTYPE ETH_P_IP
+#define FAMILY_ICMP IPPROTO_ICMP
+typedef struct iphdr network_header;
+#endif
+
+#define NETWORK_OFFSET sizeof(struct ethhdr)
+#define PLAIN_TRANSPORT_OFFSET (NETWORK_OFFSET + sizeof(network_header))
+#define MAX_TRANSPORT_OFFSET (NETWORK_OFFSET + 240)
+#define MAX_EXTENSION_HEADERS 6
+
+#define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_DONT_FRAGMENT 0x4000
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+#define IPV6_FRAGMENT_OFFSET 0xfff8
+
+enum tcp_flag {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
+enum icmp_message {
+#ifdef BLIXT_IPV6
+	ICMP_UNREACHABLE = 1,
+	ICMP_PORT_UNREACHABLE = 4,
+	ICMP_TOO_BIG = 2,
+	ICMP_TOO_BIG_CODE = 0,
+#else
+	ICMP_UNREACHABLE = 3,
+	ICMP_PORT_UNREACHABLE = 3,
+	ICMP_TOO_BIG = 3,
+	ICMP_TOO_BIG_CODE = 4,
+#endif
+};
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 rest;
+};
+
+struct packet {
+	struct flow flow;
+	__u32 length;           /* of the frame from its network header on */
+	__u32 network_length;   /* the same as the network header has it: without a short frame's padding */
+	__u16 transport_offset; /* from the frame's begin */
+	__u8 ttl;
+	__u8 tcp_flags;
+	bool plain; /* neither options nor extension headers */
+	bool dont_fragment;
+	bool first_fragment;
+	bool icmp_error;
+};
+
+static __always_inline bool same_address(const struct address *a, const struct address *b)
+{
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WORDS; i++)
+		if (a->word[i] != b->word[i])
+			return false;
+	return true;
+}
+
+static __always_inline bool is_icmp_error(__u8 type)
+{
+#ifdef BLIXT_IPV6
+	return type >= 1 && type <= 4;
+#else
+	return type == 3 || type == 11 || type == 12;
+#endif
+}
+
+#ifdef BLIXT_IPV6
+struct extension_header {
+	__u8 next;
+	__u8 length; /* in 8 bytes, the first 8 not counted; of a fragment header: reserved */
+	__be16 fragment_offset;
+};
+
+/* Walk to the transport header; its protocol, or -1 where the rules say NEXT. */
+static __always_inline int skip_extension_headers(const void *data, const void *end, __u8 next, struct packet *packet)
+{
+	__u32 offset = PLAIN_TRANSPORT_OFFSET;
+
+	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
+		const struct extension_header *header = data + offset;
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT) {
+			packet->transport_offset = offset;
+			return next;
+		}
+		packet->plain = false;
+		if (i == MAX_EXTENSION_HEADERS || packet->first_fragment || (void *)(header + 2) > end)
+			return -1;
+		if (next == IPPROTO_FRAGMENT) {
+			if (header->fragment_offset & bpf_htons(IPV6_FRAGMENT_OFFSET))
+				return -1;
+			packet->first_fragment = true;
+			offset += 8;
+		} else {
+			offset += 8 + header->length * 8;
+		}
+		next = header->next;
+		if (offset > MAX_TRANSPORT_OFFSET)
+			return -1;
+	}
+	return -1;
+}
+
+static __always_inline int parse_network(const void *data, const void *end, struct packet *packet)
+{
+	const struct ipv6hdr *ip = data + NETWORK_OFFSET;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return -1;
+	__builtin_memcpy(&packet->flow.source, &ip->saddr, sizeof(struct address));
+	__builtin_memcpy(&packet->flow.destination, &ip->daddr, sizeof(struct address));
+	packet->ttl = ip->hop_limit;
+	packet->network_length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+	packet->dont_fragment = true;
+	return skip_extension_headers(data, end, ip->nexthdr, packet);
+}
+#else
+static __always_inline int parse_network(const void *data, const void *end, struct packet *packet)
+{
+	const struct iphdr *ip = data + NETWORK_OFFSET;
+
+	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+		return -1;
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return -1;
+	packet->flow.source.word[0] = ip->saddr;
+	packet->flow.destination.word[0] = ip->daddr;
+	packet->ttl = ip->ttl;
+	packet->network_length = bpf_ntohs(ip->tot_len);
+	packet->dont_fragment = ip->frag_off & bpf_htons(IPV4_DONT_FRAGMENT);
+	packet->first_fragment = ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS);
+	packet->plain = ip->ihl == 5;
+	packet->transport_offset = NETWORK_OFFSET + ip->ihl * 4;
+	return ip->protocol;
+}
+#endif
+
+static __always_inline bool parse_transport(const void *data, const void *end, struct packet *packet)
+{
+	const void *transport = data + packet->transport_offset;
+
+	if (transport + sizeof(struct udphdr) > end)
+		return false;
+	switch (packet->flow.protocol) {
+	case IPPROTO_TCP:
+		if (transport + sizeof(struct tcphdr) > end)
+			return false;
+		packet->tcp_flags = ((const __u8 *)transport)[13];
+		break;
+	case IPPROTO_UDP:
+		break;
+	case FAMILY_ICMP:
+		packet->icmp_error = is_icmp_error(*(const __u8 *)transport);
+		return packet->icmp_error && !packet->first_fragment;
+	default:
+		return false;
+	}
+	packet->flow.source_port = ((const __be16 *)transport)[0];
+	packet->flow.destination_port = ((const __be16 *)transport)[1];
+	return true;
+}
+
+/* False: not for us. Reads nothing but `data` to `end`, so it serves both hooks. */
+static __always_inline bool parse(const void *data, const void *end, struct packet *packet)
+{
+	const struct ethhdr *ethernet = data;
+	int protocol;
+
+	__builtin_memset(packet, 0, sizeof(*packet));
+	packet->plain = true;
+	if ((void *)(ethernet + 1) > end || ethernet->h_proto != bpf_htons(FAMILY_ETHERTYPE))
+		return false;
+	protocol = parse_network(data, end, packet);
+	if (protocol < 0)
+		return false;
+	packet->flow.protocol = protocol;
+	return parse_transport(data, end, packet);
+}
