@@ -157,23 +157,22 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	return go_on(skb, packet, entry, hook);
 }
 
-/* Headers are in the linear part nearly always; where they are not, fetch them once. */
+#define LONGEST_HEADERS (MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr))
+
+/* Headers are in the linear part nearly always; where they may not be, fetch them and look again. */
 static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
-	if (data + MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr) > end && data + skb->len > end) {
-		__u32 wanted = MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr);
-
-		if (!parse(data, end, packet))
-			bpf_skb_pull_data(skb, skb->len < wanted ? skb->len : wanted);
-		data = (void *)(long)skb->data;
-		end = (void *)(long)skb->data_end;
-	}
-	if (!parse(data, end, packet))
+	*packet = (struct packet){.length = skb->len - NETWORK_OFFSET};
+	if (parse(data, end, packet))
+		return true;
+	if (data + LONGEST_HEADERS <= end || data + skb->len <= end)
 		return false;
-	packet->length = skb->len - NETWORK_OFFSET;
-	return true;
+	if (bpf_skb_pull_data(skb, skb->len < LONGEST_HEADERS ? skb->len : LONGEST_HEADERS))
+		return false;
+	*packet = (struct packet){.length = skb->len - NETWORK_OFFSET};
+	return parse((void *)(long)skb->data, (void *)(long)skb->data_end, packet);
 }
 
 static __always_inline int balance(struct __sk_buff *skb, int hook)

@@ -32,7 +32,7 @@ static __always_inline int balance_fast(struct xdp_md *xdp)
 {
 	void *data = (void *)(long)xdp->data, *end = (void *)(long)xdp->data_end;
 	struct connection *entry;
-	struct packet packet;
+	struct packet packet = {};
 	__sum16 *checksum;
 	__be16 *ports;
 

@@ -27,8 +27,7 @@ static __always_inline bool load_quote(struct __sk_buff *skb, const struct packe
 #ifdef BLIXT_IPV6
 	return quote->ip.version == 6;
 #else
-	return quote->ip.version == 4 && quote->ip.ihl == 5 &&
-	       !(quote->ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
+	return quote->ip.version == 4 && quote->ip.ihl == 5 && !(quote->ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
 #endif
 }
 

@@ -52,8 +52,10 @@ static __noinline int take_masquerade_port(const struct flow *flow, struct pair 
 	for (int try = 1; try <= MASQUERADE_TRIES; try++) {
 		pair->entry.source_port = bpf_htons(port);
 		make_partner(flow, &pair->entry, pair);
-		if (!bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_NOEXIST) ||
-		    is_own_partner(flow, &pair->partner_key))
+		if (!bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_NOEXIST))
+			return DROP_NONE;
+		if (is_own_partner(flow, &pair->partner_key) &&
+		    !bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY))
 			return DROP_NONE;
 		port = first + (mix + try * stride) % count;
 	}

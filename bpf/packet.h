@@ -190,13 +190,12 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 	return true;
 }
 
-/* False: not for us. Reads nothing but `data` to `end`, so it serves both hooks. */
+/* False: not for us. Reads nothing but `data` to `end`, so it serves both hooks. `packet` is zeroed but for its length. */
 static __always_inline bool parse(const void *data, const void *end, struct packet *packet)
 {
 	const struct ethhdr *ethernet = data;
 	int protocol;
 
-	__builtin_memset(packet, 0, sizeof(*packet));
 	packet->plain = true;
 	if ((void *)(ethernet + 1) > end || ethernet->h_proto != bpf_htons(FAMILY_ETHERTYPE))
 		return false;
