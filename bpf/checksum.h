@@ -23,6 +23,8 @@ static __always_inline __u64 sum_address(const struct address *address)
 	return sum;
 }
 
+#define NO_DIFFERENCE 0xffff /* -0 */
+
 /* What to add to a checksum over `before` so that it covers `after`. */
 static __always_inline __u16 difference(__u16 before, __u16 after)
 {

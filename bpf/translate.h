@@ -56,7 +56,7 @@ static __always_inline int write_checksum(struct __sk_buff *skb, const struct pa
 
 	failed = bpf_l4_csum_replace(skb, offset, 0, entry->address_difference,
 				     flags | BPF_F_PSEUDO_HDR | (ADDRESS_WORDS == 4 ? checksum_ipv6_flag : 0));
-	if (entry->port_difference)
+	if (entry->port_difference != NO_DIFFERENCE)
 		failed |= bpf_l4_csum_replace(skb, offset, 0, entry->port_difference, flags);
 	return failed;
 }
