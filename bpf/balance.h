@@ -27,16 +27,21 @@ static __always_inline bool too_big(const struct __sk_buff *skb, const struct pa
 	return !skb->gso_size || headers + skb->gso_size > way->mtu;
 }
 
+static __always_inline int tell_too_big(struct __sk_buff *skb, const struct packet *packet, const struct way *way,
+					int hook)
+{
+	count_drop(DROP_TOO_BIG);
+	return answer_too_big(skb, packet, hook, way->mtu);
+}
+
 /* The last steps of every packet that has an entry. */
 static __always_inline int go_on(struct __sk_buff *skb, const struct packet *packet, struct connection *entry, int hook)
 {
 	__u32 via = entry->way.via;
 
 	if (too_big(skb, packet, &entry->way)) {
-		if (packet->dont_fragment) {
-			count_drop(DROP_TOO_BIG);
-			return answer_too_big(skb, packet, hook, entry->way.mtu);
-		}
+		if (packet->dont_fragment)
+			return tell_too_big(skb, packet, &entry->way, hook);
 		via = VIA_STACK;
 	}
 	if (packet->flow.protocol == IPPROTO_TCP)
@@ -114,6 +119,8 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	entry->service = service->id;
 	entry->seen_tick = tick;
 	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
+		return tell_too_big(skb, packet, &entry->way, hook);
 	reason = record(skb, packet, &choice, pair, hash, hook);
 	if (reason != DROP_NONE)
 		return drop(reason);
