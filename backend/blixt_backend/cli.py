@@ -1,0 +1,179 @@
+"""`blixt-backend`: the command line. A plane's own options join in once `--plane` is known."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from blixt_backend.planes import registry
+from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
+
+DEFAULT_PLANE = "ebpf"
+#: Where the subcommands are, imported only when one is asked for: a print-only run needs no libbpf.
+_COMMANDS = "blixt_backend.planes.ebpf.commands"
+_PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LEVELS = click.Choice(["debug", "info", "warning", "error"])
+_PLANE_CLASS = f"{__name__}.plane_class"
+
+_HELP = """Apply what a Blixt frontend (or a KPNG server) says to this node's packets.
+
+The daemon follows the frontend at --api and brings every difference to its plane: by default eBPF programs
+in the kernel. When it is stopped, restarted or loses the frontend, traffic goes on; --cleanup takes all of it
+away.
+
+\b
+Examples:
+  The node's uplink is eth0, the frontend is on this machine:
+    blixt-backend --interface eth0
+  A frontend elsewhere, with mutual TLS:
+    blixt-backend --interface eth0 --api frontend.blixt.svc:12090 \\
+        --tls-ca ca.crt --tls-cert node.crt --tls-key node.key
+  Only look at what this node would be told:
+    blixt-backend --plane print --print table
+  What is in force, read from the kernel (no daemon needed):
+    blixt-backend services
+  Leave the node as it was:
+    blixt-backend --cleanup
+"""
+
+
+class BackendGroup(click.Group):
+    """A group whose options depend on the plane that one of them names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_PLANE_CLASS] = _load_plane(_named_plane(args), ctx)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        common = super().get_params(ctx)
+        plane: type[Plane] | None = ctx.meta.get(_PLANE_CLASS)
+        return [*plane.options(), *common] if plane else common
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        try:
+            super().format_commands(ctx, formatter)
+        except click.ClickException as error:
+            with formatter.section("Commands"):
+                formatter.write_text(error.message)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [command.name for command in _commands() if command.name]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return next((command for command in _commands() if command.name == cmd_name), None)
+
+
+def _named_plane(args: Sequence[str]) -> str:
+    """The value of `--plane`, before the options that it brings can be parsed."""
+    named = DEFAULT_PLANE
+    for argument, following in zip(args, [*args[1:], ""], strict=True):
+        if argument == "--plane" and following:
+            named = following
+        elif argument.startswith("--plane="):
+            named = argument.removeprefix("--plane=")
+    return named
+
+
+def _load_plane(name: str, ctx: click.Context) -> type[Plane]:
+    try:
+        return registry.load(name)
+    except registry.UnknownPlaneError as error:
+        raise click.BadParameter(str(error.args[0]), ctx, param_hint="--plane") from None
+    except registry.BrokenPlaneError as error:
+        raise click.ClickException(
+            f"{error}. Choose another with --plane: {', '.join(registry.names())}"
+        ) from None
+
+
+def _commands() -> Sequence[click.Command]:
+    try:
+        commands: Sequence[click.Command] = import_module(_COMMANDS).COMMANDS
+    except ImportError as error:
+        raise click.ClickException(f"the subcommands can't be imported: {error}") from error
+    return commands
+
+
+@click.group(
+    cls=BackendGroup,
+    invoke_without_command=True,
+    help=_HELP,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--api",
+    "address",
+    metavar="ADDRESS",
+    default="127.0.0.1:12090",
+    show_default=True,
+    help="The frontend: HOST:PORT, [IPV6]:PORT or unix:PATH.",
+)
+@click.option(
+    "--node-name",
+    metavar="NAME",
+    envvar="NODE_NAME",
+    default=lambda: socket.gethostname().lower(),
+    show_default="$NODE_NAME, else the host's name",
+    help="The name of this node's Node object.",
+)
+@click.option(
+    "--plane",
+    "plane_name",
+    metavar="NAME",
+    default=DEFAULT_PLANE,
+    show_default=True,
+    help=f"What carries the packets: {', '.join(registry.names())}. Each has options of its own; "
+    "see --plane NAME --help.",
+)
+@click.option("--tls-ca", type=_PEM, help="Use TLS; who may have signed the frontend's certificate.")
+@click.option("--tls-cert", type=_PEM, help="Use mutual TLS with this certificate.")
+@click.option("--tls-key", type=_PEM, help="The key of --tls-cert.")
+@click.option(
+    "--tls-server-name", metavar="NAME", help="The name in the frontend's certificate, if not --api's."
+)
+@click.option("--cleanup", is_flag=True, help="Remove everything that the plane put on this node, and exit.")
+@click.option(
+    "--log-level", type=_LEVELS, default="info", show_default=True, help="What to log, on standard error."
+)
+@click.version_option(version("blixt"), prog_name="blixt-backend")
+@click.pass_context
+def main(
+    context: click.Context,
+    /,
+    address: str,
+    node_name: str,
+    plane_name: str,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_server_name: str | None,
+    cleanup: bool,
+    log_level: str,
+    **plane_options: object,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    plane_class: type[Plane] = context.meta[_PLANE_CLASS]
+    # gRPC's own lines on standard error say the same as ours, in its developers' words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Not needed, and slow, for the subcommands.
+    from blixt_backend import app, tls
+
+    app.configure_logging(log_level)
+    files = tls.TlsFiles(tls_ca, tls_cert, tls_key, tls_server_name or "")
+    settings = app.settings(address, node_name, files)
+    plane = plane_class.from_options(NodeIdentity(node_name), **plane_options)
+    try:
+        asyncio.run(plane.cleanup() if cleanup else app.serve(settings, plane))
+    except PlaneError as error:
+        raise click.ClickException(f"plane {plane_name!r}: {error}") from error
+    except asyncio.CancelledError:
+        raise click.ClickException(
+            "stopped in the middle of a change, as asked; the next start repairs it"
+        ) from None

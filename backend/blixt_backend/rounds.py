@@ -1,0 +1,84 @@
+"""One round of the stream: what it says in the end about each item that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from blixt_api import localv1_pb2 as pb
+from blixt_backend import decode
+from blixt_backend.decode import Dialect
+from blixt_backend.model import Endpoint, Service
+
+#: (service path, endpoint key)
+EndpointPath = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemProblem:
+    """An item that can't be used, and why. Its last good version stays."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path or 'an item without a path'}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Round:
+    """What came up to a Sync, in no order: of several words about one item the last one counts.
+
+    None: the item is deleted. With `reset` this is a full set: what it doesn't name is gone, other than the
+    `unreadable` (service paths, endpoint paths), which stay as they were.
+    """
+
+    reset: bool = False
+    revision: int = 0
+    services: dict[str, Service | None] = field(default_factory=dict)
+    endpoints: dict[EndpointPath, Endpoint | None] = field(default_factory=dict)
+    unreadable: set[str | EndpointPath] = field(default_factory=set)
+    problems: list[ItemProblem] = field(default_factory=list)
+
+    def add(self, items: Iterable[pb.OpItem], dialect: Dialect) -> bool:
+        """Take in a part of the round; True if its Sync was in it."""
+        for item in items:
+            op = item.WhichOneof("Op")
+            if op == "Set":
+                self._take(item.Set.Ref, item.Set.Bytes, dialect)
+            elif op == "Delete":
+                self._take(item.Delete, None, dialect)
+            elif op == "Reset":
+                self._restart()
+            elif op == "Sync":
+                return True
+        return False
+
+    def _restart(self) -> None:
+        self.reset = True
+        for said in (self.services, self.endpoints, self.unreadable):
+            said.clear()
+
+    def _take(self, ref: pb.Ref, encoded: bytes | None, dialect: Dialect) -> None:
+        # Sets with other numbers are of no concern to a node.
+        try:
+            if ref.Set == pb.EndpointsSet:
+                self._take_endpoint(decode.endpoint_path(ref.Path), encoded, dialect)
+            elif ref.Set == pb.ServicesSet:
+                self._take_service(decode.service_path(ref.Path), encoded)
+        except decode.DecodeError as error:
+            self.problems.append(ItemProblem(ref.Path, str(error)))
+
+    def _take_service(self, path: str, encoded: bytes | None) -> None:
+        try:
+            self.services[path] = None if encoded is None else decode.service(path, encoded)
+        except decode.DecodeError:
+            self.unreadable.add(path)
+            raise
+
+    def _take_endpoint(self, path: EndpointPath, encoded: bytes | None, dialect: Dialect) -> None:
+        try:
+            self.endpoints[path] = None if encoded is None else decode.endpoint(path[1], encoded, dialect)
+        except decode.DecodeError:
+            self.unreadable.add(path)
+            raise

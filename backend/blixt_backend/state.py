@@ -1,0 +1,99 @@
+"""What this node should do: all services with their endpoints, brought forward by one round at a time. Pure.
+
+A round costs what it changed; a full set costs as much as it holds. Services and endpoints are kept apart,
+since an endpoint may come before its service and outlast it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from blixt_backend.model import ChangeSet, Endpoint, Service, ServiceView
+from blixt_backend.rounds import Round
+
+
+class DesiredState:
+    """Services and endpoints as of the last round, and the differences that rounds make."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, Service] = {}
+        #: By service path, then by key.
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        self._views: dict[str, ServiceView] = {}
+        self._revision = 0
+        #: A live, read-only view.
+        self.desired: Mapping[str, ServiceView] = MappingProxyType(self._views)
+
+    def apply(self, received: Round) -> ChangeSet:
+        """Take in one whole round and tell what it changed; a full set is told as a resync."""
+        touched: set[str] = set()
+        if received.reset:
+            touched.update(self._sweep(received))
+        touched.update(self._take_services(received))
+        touched.update(self._take_endpoints(received))
+        changed, removed = self._rebuild(touched)
+        self._revision = received.revision
+        if received.reset:
+            return self.resync(removed)
+        return ChangeSet(changed, removed, self.desired, revision=self._revision)
+
+    def resync(self, removed: frozenset[str] = frozenset()) -> ChangeSet:
+        """Everything once more, for a plane whose last apply failed."""
+        return ChangeSet(self.desired, removed, self.desired, resync=True, revision=self._revision)
+
+    def _sweep(self, received: Round) -> Iterable[str]:
+        """Drop what a full set doesn't name."""
+        for path in self._services.keys() - received.services.keys() - received.unreadable:
+            del self._services[path]
+            yield path
+        for path, endpoints in list(self._endpoints.items()):
+            gone = [
+                key
+                for key in endpoints
+                if (path, key) not in received.endpoints and (path, key) not in received.unreadable
+            ]
+            for key in gone:
+                self._drop_endpoint(path, key)
+            if gone:
+                yield path
+
+    def _take_services(self, received: Round) -> Iterable[str]:
+        for path, service in received.services.items():
+            if service == self._services.get(path):
+                continue
+            if service is None:
+                del self._services[path]
+            else:
+                self._services[path] = service
+            yield path
+
+    def _take_endpoints(self, received: Round) -> Iterable[str]:
+        for (path, key), endpoint in received.endpoints.items():
+            if endpoint == self._endpoints.get(path, {}).get(key):
+                continue
+            if endpoint is None:
+                self._drop_endpoint(path, key)
+            else:
+                self._endpoints.setdefault(path, {})[key] = endpoint
+            yield path
+
+    def _drop_endpoint(self, path: str, key: str) -> None:
+        endpoints = self._endpoints[path]
+        del endpoints[key]
+        if not endpoints:
+            del self._endpoints[path]
+
+    def _rebuild(self, touched: Iterable[str]) -> tuple[dict[str, ServiceView], frozenset[str]]:
+        """The touched services' new views, and those of them that are gone."""
+        changed: dict[str, ServiceView] = {}
+        removed: set[str] = set()
+        for path in touched:
+            service = self._services.get(path)
+            if service is not None:
+                endpoints = self._endpoints.get(path, {})
+                changed[path] = ServiceView(service, tuple(endpoints[key] for key in sorted(endpoints)))
+            elif self._views.pop(path, None) is not None:
+                removed.add(path)
+        self._views.update(changed)
+        return changed, frozenset(removed)
