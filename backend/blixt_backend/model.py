@@ -35,7 +35,7 @@ class Algorithm(Enum):
 
 
 class Scope(IntFlag):
-    """New connections an endpoint is meant for on this node; NONE: it keeps those it has, and gets no new ones."""
+    """New connections an endpoint is meant for on this node. NONE: it only keeps those it has."""
 
     NONE = 0
     #: To a cluster IP.
@@ -121,7 +121,7 @@ class Endpoint:
         """The endpoint's own number of a service port; None: it lacks that port (KPNG's rule).
 
         The port's name, else its target port's name, is looked up in the overrides; a name that isn't there
-        means the endpoint lacks the port, unless the endpoint overrides nothing. Without a name, the target port.
+        means the endpoint lacks the port, unless it overrides nothing. Without a name, the target port.
         """
         name = port.name or port.target_port_name
         if name and self.port_overrides:

@@ -51,7 +51,7 @@ class Plane(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Take over what an earlier process left, without a gap. Raises PlaneError when it can't work here."""
+        """Take over what an earlier process left, without a gap. Raises PlaneError if it can't work."""
 
     @abstractmethod
     async def apply(self, change: ChangeSet) -> None:
@@ -61,6 +61,7 @@ class Plane(ABC):
     async def stop(self) -> None:
         """End this process's part. Traffic goes on."""
 
+    @abstractmethod
     async def cleanup(self) -> None:
         """Remove everything this plane ever put on the node. Called without `start`. Raises PlaneError."""
 
