@@ -1,0 +1,145 @@
+"""One Gateway, with the routes that name it, to its result: what is accepted and attached, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from blixt_frontend.objects import Gateway, Route
+from blixt_frontend.source import ObjectKey
+from blixt_frontend.translation.addresses import Addresses, sort_out
+from blixt_frontend.translation.cluster import Cluster, NamespacedName
+from blixt_frontend.translation.listeners import conflicts, judged
+from blixt_frontend.translation.options import Options
+from blixt_frontend.translation.results import (
+    Condition,
+    Conditions,
+    GatewayResult,
+    ListenerResult,
+    ParentResult,
+)
+from blixt_frontend.translation.routes import attach, parent_name, parent_result, resolve_backends
+
+
+@dataclass(slots=True)
+class _Attachments:
+    listeners: list[dict[ObjectKey, Route]]
+    parents: list[ParentResult] = field(default_factory=list)
+
+
+def is_ours(gateway: Gateway, cluster: Cluster, options: Options) -> bool:
+    known = cluster.classes.get(gateway.spec.gateway_class_name)
+    return known is not None and known.spec.controller_name == options.controller_name
+
+
+def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
+    """Judge a Gateway of ours and all that names it. Nothing that it holds makes this fail."""
+    addresses, addresses_programmed = _addresses(gateway)
+    listeners = _listeners(gateway)
+    accepted = _accepted(gateway, listeners)
+    programmed = _programmed(accepted, addresses_programmed, listeners)
+    attachments = _attachments(gateway, listeners, cluster)
+    return GatewayResult(
+        gateway.key,
+        gateway.metadata.generation,
+        Conditions((accepted, programmed)),
+        addresses,
+        tuple(
+            replace(
+                listener,
+                attached=tuple(routes.values()),
+                conditions=Conditions(
+                    (*listener.conditions, _listener_programmed(listener, accepted, addresses))
+                ),
+            )
+            for listener, routes in zip(listeners, attachments.listeners, strict=True)
+        ),
+        tuple(attachments.parents),
+    )
+
+
+def _addresses(gateway: Gateway) -> tuple[Addresses, Condition]:
+    """The addresses to listen on, and the Programmed condition as far as it hangs on them.
+
+    Addresses of the spec, and those of the status where the spec leaves the choice open: it has none, or an
+    empty value.
+    """
+    asked = [address.value for address in gateway.spec.addresses if address.type == "IPAddress"]
+    given = [address.value for address in gateway.status.addresses if address.type == "IPAddress"]
+    ours_to_choose = not gateway.spec.addresses or "" in asked
+    addresses, bad = sort_out(asked + given if ours_to_choose else asked)
+    if bad:
+        return addresses, Condition(
+            "Programmed", False, "AddressNotUsable", f"no IP addresses: {', '.join(map(repr, bad))}"
+        )
+    if not addresses:
+        message = "no address: give one in spec.addresses"
+        return addresses, Condition("Programmed", False, "AddressNotAssigned", message)
+    return addresses, Condition("Programmed", True, "Programmed")
+
+
+def _listeners(gateway: Gateway) -> list[ListenerResult]:
+    listeners = gateway.spec.listeners
+    lost = conflicts(listeners)
+    results = []
+    for index, listener in enumerate(listeners):
+        kinds, conditions = judged(listener, lost.get(index))
+        results.append(ListenerResult(listener, kinds, Conditions(conditions)))
+    return results
+
+
+def _accepted(gateway: Gateway, listeners: Sequence[ListenerResult]) -> Condition:
+    parameters = gateway.spec.infrastructure.parameters_ref
+    if parameters is not None:
+        message = f"parameters of kind {parameters.group}/{parameters.kind} are not supported"
+        return Condition("Accepted", False, "InvalidParameters", message)
+    types = sorted({address.type for address in gateway.spec.addresses} - {"IPAddress"})
+    if types:
+        return Condition("Accepted", False, "UnsupportedAddress", f"address types {', '.join(types)}")
+    if not listeners:
+        return Condition("Accepted", False, "Invalid", "no listeners")
+    faulty = [result.listener.name for result in listeners if not _faultless(result)]
+    if faulty:
+        message = f"listeners {', '.join(faulty)} are not valid"
+        return Condition("Accepted", any(map(_usable, listeners)), "ListenersNotValid", message)
+    return Condition("Accepted", True, "Accepted")
+
+
+def _faultless(result: ListenerResult) -> bool:
+    return _usable(result) and result.conditions.holds("ResolvedRefs")
+
+
+def _usable(result: ListenerResult) -> bool:
+    """A listener that also allows kinds it can't take still serves those it can."""
+    return result.conditions.holds("Accepted") and bool(result.supported_kinds)
+
+
+def _programmed(accepted: Condition, addresses: Condition, listeners: Sequence[ListenerResult]) -> Condition:
+    if not accepted.status:
+        return Condition("Programmed", False, "Invalid", accepted.message)
+    return addresses
+
+
+def _listener_programmed(result: ListenerResult, accepted: Condition, addresses: Addresses) -> Condition:
+    if not accepted.status:
+        return Condition("Programmed", False, "Invalid", f"the Gateway is not accepted: {accepted.message}")
+    if not _usable(result):
+        return Condition("Programmed", False, "Invalid", "the listener is not valid")
+    if not addresses:
+        return Condition("Programmed", False, "Pending", "the Gateway has no address")
+    return Condition("Programmed", True, "Programmed")
+
+
+def _attachments(gateway: Gateway, listeners: Sequence[ListenerResult], cluster: Cluster) -> _Attachments:
+    name = NamespacedName(gateway.metadata.namespace, gateway.metadata.name)
+    found = _Attachments([{} for _ in listeners])
+    for route in sorted(cluster.routes.get(name, {}).values(), key=lambda route: (route.age_key, route.kind)):
+        backends = resolve_backends(route, cluster)
+        for parent in route.spec.parent_refs:
+            if parent_name(route, parent) != name:
+                continue
+            accepted, taken = attach(gateway, parent, route, listeners, cluster)
+            found.parents.append(parent_result(route, parent, accepted, backends))
+            for index in taken:
+                found.listeners[index][route.key] = route
+    return found

@@ -1,0 +1,162 @@
+"""Batches of objects in, the items of the units that they touched out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from types import MappingProxyType
+from typing import NamedTuple, cast
+
+from blixt_frontend.items import Item
+from blixt_frontend.objects import Object
+from blixt_frontend.source import Batch, KubernetesObject, ObjectKey
+from blixt_frontend.translation.cluster import NamespacedName, Translation
+from blixt_frontend.translation.gateway_items import translate_gateway
+from blixt_frontend.translation.index import Index, Unit
+from blixt_frontend.translation.options import Options
+from blixt_frontend.translation.results import GatewayResult
+from blixt_frontend.translation.services import translate_service
+from blixt_frontend.translation.wire import timed
+
+log = logging.getLogger(__name__)
+
+#: Problems of one unit that are logged at a time.
+_SHOWN = 8
+
+
+class _Settled(NamedTuple):
+    """An item as it was given out, and the TriggerTime that it bears."""
+
+    item: Item
+    trigger_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is remembered of a unit."""
+
+    settled: Mapping[str, _Settled] = field(default_factory=dict)
+    newest_trigger_time: int = 0
+    problems: tuple[str, ...] = ()
+    zones_asked: frozenset[str] = frozenset()
+
+
+_NOTHING = _Record()
+
+
+class Translator:
+    """Keeps the objects, and translates what changes. For one thread at a time; never raises for bad objects.
+
+    A unit that can't be translated is logged, and what it had stays. Problems within one, such as an address
+    that is none, cost only what they are about, and are logged when they change.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._options = options or Options()
+        self._index = Index()
+        self._records: dict[Unit, _Record] = {}
+        self._results: dict[NamespacedName, GatewayResult] = {}
+        self._complete = False
+        self._waiting: dict[Unit, None] = {}  # touched before everything was listed, in order
+
+    @property
+    def zones(self) -> Mapping[str, str]:
+        """The zone of every node that has one: a live, read-only view."""
+        return MappingProxyType(self._index.cluster.zones)
+
+    @property
+    def gateways(self) -> Mapping[NamespacedName, GatewayResult]:
+        """What became of each Gateway of ours: a live, read-only view, from which status can be written."""
+        return MappingProxyType(self._results)
+
+    def apply(self, batch: Batch) -> Mapping[str, tuple[Item, ...]]:
+        """All items of every unit that has changed, by "Service namespace/name" or "Gateway namespace/name".
+
+        Without items, the unit is gone. Nothing comes out before a batch says that everything was listed
+        once: a Service must not look as if it had no endpoints because their slices are still to come.
+
+        TriggerTime is that of the unit's newest slice, where that is newer than at the unit's last
+        translation; else the change wasn't one of endpoints, and it is unset. A slice of which only that time
+        changed changes no item.
+        """
+        for unit in chain(
+            chain.from_iterable(map(self._remove, batch.deletions)),
+            chain.from_iterable(map(self._put, batch.upserts)),
+        ):
+            self._waiting[unit] = None
+        self._complete = self._complete or batch.complete
+        if not self._complete:
+            return {}
+        touched, self._waiting = self._waiting, {}
+        changed = {}
+        for unit in touched:
+            items = self._retranslate(unit)
+            if items is not None:
+                changed[str(unit)] = items
+        return changed
+
+    def _put(self, obj: KubernetesObject) -> list[Unit]:
+        try:
+            return list(self._index.put(cast(Object, obj)))
+        except Exception:
+            log.exception("%s can't be taken in and is left out", obj.key)
+            return []
+
+    def _remove(self, key: ObjectKey) -> list[Unit]:
+        return list(self._index.remove(key))
+
+    def _retranslate(self, unit: Unit) -> tuple[Item, ...] | None:
+        """All items of the unit if any has changed, else None."""
+        try:
+            translation = self._translate(unit)
+        except Exception:
+            log.exception("%s can't be translated; what it had stays", unit)
+            return None
+        old = self._records.get(unit, _NOTHING)
+        new = _Record(
+            _settle(old, translation),
+            max(old.newest_trigger_time, translation.trigger_time),
+            translation.problems,
+            translation.zones_asked,
+        )
+        self._remember(unit, old, new)
+        if len(new.settled) == len(old.settled) and all(
+            old.settled.get(path) is settled for path, settled in new.settled.items()
+        ):
+            return None
+        return tuple(settled.item for settled in new.settled.values())
+
+    def _translate(self, unit: Unit) -> Translation:
+        if unit.kind == "Service":
+            return translate_service(unit.name, self._index.cluster, self._options)
+        outcome = translate_gateway(unit.name, self._index.cluster, self._options)
+        if outcome.result is None:
+            self._results.pop(unit.name, None)
+        else:
+            self._results[unit.name] = outcome.result
+        return outcome.translation
+
+    def _remember(self, unit: Unit, old: _Record, new: _Record) -> None:
+        if old.problems != new.problems and new.problems:
+            more = f"; and {len(new.problems) - _SHOWN} more" if len(new.problems) > _SHOWN else ""
+            log.warning("%s: %s%s", unit, "; ".join(new.problems[:_SHOWN]), more)
+        self._index.reads_zones(unit, old.zones_asked - new.zones_asked, new.zones_asked - old.zones_asked)
+        if new.settled or new.problems:
+            self._records[unit] = new
+        else:
+            self._records.pop(unit, None)
+
+
+def _settle(old: _Record, translation: Translation) -> dict[str, _Settled]:
+    """The items with their TriggerTime; those that don't differ otherwise stay as they were."""
+    time = translation.trigger_time if translation.trigger_time > old.newest_trigger_time else 0
+    settled = {}
+    for item in translation.items:
+        before = old.settled.get(item.path)
+        if before is not None and timed(item, before.trigger_time) == before.item:
+            settled[item.path] = before
+        else:
+            settled[item.path] = _Settled(timed(item, time), time)
+    return settled
