@@ -153,7 +153,9 @@ static __always_inline enum fate fate_of(const struct packet *packet, const stru
 		return packet->flow.protocol == IPPROTO_TCP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;
 	if (opens(packet))
 		return is_over(entry) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
-	if (packet->flow.protocol == IPPROTO_UDP && entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS)
+	if (packet->flow.protocol != IPPROTO_UDP)
+		return FATE_GOES_ON;
+	if ((endpoint->flags & ENDPOINT_SILENT) || (entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS))
 		return FATE_BEGINS_ANEW;
 	return FATE_GOES_ON;
 }

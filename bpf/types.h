@@ -76,6 +76,7 @@ enum endpoint_flag {
 	ENDPOINT_LIVE = 1 << 0,     /* unset: the index is free */
 	ENDPOINT_LOCAL = 1 << 1,    /* on this node */
 	ENDPOINT_DRAINING = 1 << 2, /* keeps its connections, gets no new ones */
+	ENDPOINT_SILENT = 1 << 3,   /* answers nobody: UDP flows choose another, TCP may wait */
 };
 
 /* The index is remembered by connections; the generation tells them when it was given to another endpoint. */

@@ -73,8 +73,9 @@ def resolve(
 ) -> list[ServiceEndpoint]:
     """The endpoints of one service that are used somewhere, or may still have connections.
 
-    Endpoints that are neither ready nor terminating are left out. Slices whose ports lack a number, and
-    endpoints whose address is none of their family, are left out and told of in `problems`.
+    One that is neither ready nor terminating is not gone: it keeps its connections, and gets no new ones.
+    Slices whose ports lack a number, and endpoints whose address is none of their family, are left out and
+    told of in `problems`.
     """
     found: dict[tuple[Identity, State], Places] = {}
     for family, members in _by_family(slices).items():
@@ -162,7 +163,7 @@ Candidate = tuple[Endpoint, str, tuple[tuple[int, int], ...]]
 
 
 def _candidates(numbered: list[Numbered], family: Family, problems: list[str]) -> list[Candidate]:
-    """Each address and ports once, without those that are neither ready nor terminating."""
+    """Each address and ports once."""
     chosen: dict[tuple[str, tuple[tuple[int, int], ...]], Candidate] = {}
     for piece, numbers in numbered:
         for endpoint in piece.endpoints:
@@ -177,7 +178,7 @@ def _candidates(numbered: list[Numbered], family: Family, problems: list[str]) -
             rival = chosen.get((address, numbers))
             if rival is None or _usefulness(endpoint) > _usefulness(rival[0]):
                 chosen[address, numbers] = endpoint, address, numbers
-    return [candidate for candidate in chosen.values() if candidate[0].ready or candidate[0].terminating]
+    return list(chosen.values())
 
 
 def _usefulness(endpoint: Endpoint) -> int:

@@ -211,10 +211,12 @@ class TestConditions:
     def test_unknown_counts_as_ready(self) -> None:
         assert scopes(only(seen(endpoint_slice(endpoint())))) == ALL
 
-    def test_not_ready_and_not_terminating_is_not_sent(self) -> None:
-        assert not items(
-            endpoint_slice(endpoint(ready=False), endpoint("10.0.0.2", ready=False, serving=True))
-        )
+    def test_not_ready_and_not_terminating_keeps_its_connections(self) -> None:
+        [item] = items(endpoint_slice(endpoint(ready=False)))
+        assert item.blixt_only
+        message = only(Seen([item]))
+        assert scopes(message) == NONE
+        assert (message.Terminating, message.NotServing) == (False, True)
 
     def test_ready_has_neither_flag(self) -> None:
         message = only(seen(endpoint_slice(endpoint())))

@@ -94,7 +94,7 @@ def expected(some: list[Slice]) -> tuple[set[Place], set[Place]]:
                     best[place] = max(best.get(place, 0), one.usefulness)
             ready = {place for place, usefulness in best.items() if usefulness == 3}
             used |= ready or {place for place, usefulness in best.items() if usefulness == 2}
-            known |= {place for place, usefulness in best.items() if usefulness}
+            known |= best.keys()
     return used, known
 
 

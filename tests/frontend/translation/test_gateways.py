@@ -235,7 +235,7 @@ def test_what_leads_to_nothing_keeps_its_share_which_is_refused(
     made = items(*scene)
     rejects = [(m.Group, m.Weight, scopes(m)) for m in Seen(made).endpoints.values() if m.Reject]
     assert rejects == [(1, 30, ALL)]
-    assert [item.path.endswith("!reject") for item in made if item.blixt_only] == [True]
+    assert [item.blixt_only for item in made if item.path.endswith("!reject")] == [True]
     assert all(not m.IPs.V4 for m in Seen(made).endpoints.values() if m.Reject)
     assert resolved(*scene) == reason
     assert accepted(*scene) == ["Accepted"]

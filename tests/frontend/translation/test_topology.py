@@ -186,7 +186,6 @@ def expected(
             pod in cluster,
         )
         for pod in pods
-        if pod.ready or pod.terminating
     }
 
 
@@ -260,7 +259,7 @@ def test_every_node_uses_what_kube_proxy_would(
         seen = Seen(items, node, ZONES.get(node, ""))
         assert seen.scopes() == expected(some, node, internal_local, external_local)
         assert {p.split("/")[2] for p, m in seen.endpoints.items() if m.Local} == {
-            pod.name for pod in some if pod.node == node and (pod.ready or pod.terminating)
+            pod.name for pod in some if pod.node == node
         }
     everywhere = [Seen(items, node, zone).scopes() for node in (*NODES, "new") for zone in ("", *ZONE_NAMES)]
     for item in items:
