@@ -1,0 +1,179 @@
+"""The model and the kernel side by side: the same tables and packets, and every difference a Mismatch."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+
+from blixt_model.kernel import Kernel, Run
+from blixt_model.network import Network
+from blixt_model.programs import process
+from blixt_model.steps import Aged, EndpointChanged, Evicted, Sent, Step
+from blixt_model.tables import Connection, Endpoint, Flow, Tables
+from blixt_model.ways import Circumstances, Outcome, Settings
+
+TICK_SHIFT = 30
+_TICK_NS = 1 << TICK_SHIFT
+#: Not so near a tick's beginning (the kernel's coarse clock is behind by up to one timer interrupt) or end.
+_EARLY_NS, _LATE_NS = 12_000_000, 2_000_000
+_BYTES_SHOWN = 200
+
+
+class Mismatch(AssertionError):  # noqa: N818 - pytest shows it as the failed assertion that it is
+    """What differed, on what packet."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """One world's life. Use it inside the network's namespace."""
+
+    kernel: Kernel
+    network: Network
+    settings: Settings
+    tables: Tables = field(default_factory=Tables)
+    packets: int = 0
+    _raw: dict[bytes, bytes] = field(default_factory=dict)
+    _tick: int = 0
+
+    def begin(self, tables: Tables) -> None:
+        self.tables = copy.deepcopy(tables)
+        self._raw = {}
+        self._tick = _now()
+        self.kernel.reset(self.tables)
+
+    def take(self, step: Step) -> Outcome | None:
+        """Do it on both sides. The outcome of a packet, which is the same on both; raises Mismatch."""
+        match step:
+            case Sent():
+                return self.send(step)
+            case Aged(ticks):
+                self.age(ticks)
+            case EndpointChanged(index, endpoint):
+                self.change_endpoint(index, endpoint)
+            case Evicted(flow):
+                self.evict(flow)
+        return None
+
+    def change_endpoint(self, index: int, endpoint: Endpoint) -> None:
+        self.tables.endpoints[index] = endpoint
+        self.kernel.write_endpoint(index, endpoint)
+
+    def evict(self, flow: Flow) -> None:
+        del self.tables.connections[flow]
+        key = self.kernel.layout.flow(flow)
+        self.kernel.delete_connection(key)
+        del self._raw[key]
+
+    def send(self, sent: Sent) -> Outcome:
+        self._keep_up()
+        got = self.kernel.run(
+            sent.hook,
+            sent.frame,
+            self.network.ifindexes[sent.device],
+            came_in_by=self.network.ifindexes.get(sent.came_in_by, 0),
+            gso_size=sent.gso_size,
+        )
+        raw = self.kernel.connections()
+        outcome = process(sent.frame, self._circumstances(sent, self._tick), self.tables)
+        difference = self._difference(outcome, got, raw)
+        if difference and (later := _now()) != self._tick:
+            outcome = process(sent.frame, self._circumstances(sent, later), self.tables)
+            difference = difference if self._difference(outcome, got, raw) else ""
+        if difference:
+            raise Mismatch(_report(sent, difference))
+        self.tables.apply(outcome.changes)
+        self._raw = raw
+        self.packets += 1
+        return outcome
+
+    def _circumstances(self, sent: Sent, tick: int) -> Circumstances:
+        return Circumstances(
+            family=self.kernel.family,
+            hook=sent.hook,
+            device=self.network.ifindexes[sent.device],
+            tick=tick,
+            fib=self.network.fib(self.kernel.family),
+            settings=self.settings,
+            came_in_by=self.network.ifindexes.get(sent.came_in_by, 0),
+            gso_size=sent.gso_size,
+        )
+
+    def _difference(self, outcome: Outcome, got: Run, raw: dict[bytes, bytes]) -> str:
+        if outcome.verdict != got.verdict:
+            return f"verdict: the model says {outcome.verdict!r}, the kernel {got.verdict}"
+        if outcome.packet != got.packet:
+            return _bytes_difference(outcome.packet, got.packet)
+        expected = copy.copy(self.tables)
+        expected.connections = dict(self.tables.connections)
+        expected.affinities = dict(self.tables.affinities)
+        expected.counters = dict(self.tables.counters)
+        expected.drops = dict(self.tables.drops)
+        expected.apply(outcome.changes)
+        return (
+            self._connection_difference(expected.connections, outcome, raw)
+            or _table_difference("affinities", expected.affinities, self.kernel.affinities())
+            or _table_difference("counters", expected.counters, self.kernel.counters())
+            or _table_difference("drops", expected.drops, self.kernel.drops())
+        )
+
+    def _connection_difference(
+        self, expected: dict[Flow, Connection], outcome: Outcome, raw: dict[bytes, bytes]
+    ) -> str:
+        """Looks at what the model changed, and at what changed in the map; the rest was the same before."""
+        layout = self.kernel.layout
+        touched = {layout.flow(flow) for flow in outcome.changes.connections}
+        touched |= {key for key, value in raw.items() if self._raw.get(key) != value}
+        touched |= self._raw.keys() - raw.keys()
+        for key in touched:
+            flow = layout.to_flow(key)
+            wanted = expected.get(flow)
+            found = layout.to_connection(raw[key], flow.protocol) if key in raw else None
+            if wanted != found:
+                return f"connections[{flow}]:\n  model  {wanted}\n  kernel {found}"
+        return ""
+
+    def _keep_up(self) -> None:
+        """When a tick has passed, move all that was seen along with it: a run doesn't depend on its speed."""
+        while not _EARLY_NS < (passed := time.monotonic_ns()) % _TICK_NS < _TICK_NS - _LATE_NS:
+            time.sleep(_LATE_NS / 1e9)
+        now = passed >> TICK_SHIFT
+        if now != self._tick:
+            self.age(self._tick - now)
+            self._tick = now
+
+    def age(self, ticks: int) -> None:
+        """As if everything seen so far had been seen `ticks` earlier."""
+        layout = self.kernel.layout
+        self.tables.age(ticks)
+        for flow, connection in self.tables.connections.items():
+            key = layout.flow(flow)
+            self._raw[key] = layout.with_seen_tick(self._raw[key], connection.seen_tick)
+            self.kernel.write_connection(key, self._raw[key])
+        for client, affinity in self.tables.affinities.items():
+            self.kernel.write_affinity(client, affinity)
+
+
+def _now() -> int:
+    return time.monotonic_ns() >> TICK_SHIFT
+
+
+def _bytes_difference(wanted: bytes, found: bytes) -> str:
+    where = next(
+        (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b),
+        min(len(wanted), len(found)),
+    )
+    return f"bytes from offset {where}:\n  model  {_hex(wanted)}\n  kernel {_hex(found)}"
+
+
+def _table_difference(name: str, wanted: object, found: object) -> str:
+    return "" if wanted == found else f"{name}:\n  model  {wanted}\n  kernel {found}"
+
+
+def _report(sent: Sent, difference: str) -> str:
+    return f"{difference}\n  on {sent}"
+
+
+def _hex(frame: bytes) -> str:
+    shown = frame[:_BYTES_SHOWN].hex()
+    return shown if len(frame) <= _BYTES_SHOWN else f"{shown}... ({len(frame)} bytes)"

@@ -1,0 +1,246 @@
+"""The compiled programs in this kernel: loaded, their maps written and read, run over single packets.
+
+Uses the project's binding to libbpf for loading; running and reading, done tens of thousands of times, go
+through buffers that are made once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from ctypes import byref, c_int, c_uint32
+from dataclasses import dataclass
+from pathlib import Path
+
+from blixt_backend.planes.ebpf.libbpf import BpfObject, TestRunOptions, checked, library, possible_cpus
+from blixt_model.family import Family
+from blixt_model.layout import Layout
+from blixt_model.tables import (
+    Affinity,
+    AffinityKey,
+    Counters,
+    DropReason,
+    Endpoint,
+    Frontend,
+    Service,
+    Tables,
+)
+from blixt_model.ways import Hook, Settings
+
+CONNECTIONS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 256, 64, 16, 8
+_ENTRIES = {
+    "connections": CONNECTIONS,
+    "affinities": AFFINITIES,
+    "slots": SLOTS,
+    "endpoints": ENDPOINTS,
+    "counters": SERVICES,
+    "services": 64,
+    "devices": 64,
+    "source_ranges": 64,
+}
+_PER_CPU = {"counters", "drops"}
+_MOST_BYTES = 9000
+_XDP_CONTEXT = struct.Struct("<6I")
+
+
+class _SkBuff(ctypes.Structure):
+    """struct __sk_buff of linux/bpf.h up to gso_size, as far as a test run may set it."""
+
+    _fields_ = (
+        ("_before", c_uint32 * 9),
+        ("ingress_ifindex", c_uint32),
+        ("ifindex", c_uint32),
+        ("_between", c_uint32 * 33),
+        ("gso_size", c_uint32),
+        ("_after", c_uint32 * 3),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the kernel made of a packet."""
+
+    verdict: int
+    packet: bytes
+
+
+class _Table:
+    """One map, read whole with a single system call into a buffer of its own."""
+
+    def __init__(self, name: str, fd: int, key_size: int, value_size: int, entries: int) -> None:
+        self.name, self.fd, self.entries = name, fd, entries
+        self.key_size = key_size
+        self.value_size = value_size * (possible_cpus() if name in _PER_CPU else 1)
+        self._keys = ctypes.create_string_buffer(entries * key_size)
+        self._values = ctypes.create_string_buffer(entries * self.value_size)
+        self._token = ctypes.create_string_buffer(max(key_size, 8))
+        self._count = c_uint32()
+        self._lookup = library().bpf_map_lookup_batch
+
+    def read(self) -> dict[bytes, bytes]:
+        self._count.value = self.entries
+        result = self._lookup(self.fd, None, self._token, self._keys, self._values, byref(self._count), None)
+        if result not in (0, -2):
+            checked(result, f"reading map {self.name}")
+        count, key, value = self._count.value, self.key_size, self.value_size
+        keys = ctypes.string_at(self._keys, count * key)
+        values = ctypes.string_at(self._values, count * value)
+        return {keys[i * key : (i + 1) * key]: values[i * value : (i + 1) * value] for i in range(count)}
+
+    def write(self, key: bytes, value: bytes) -> None:
+        checked(library().bpf_map_update_elem(self.fd, key, value, 0), f"writing map {self.name}")
+
+    def delete(self, key: bytes) -> None:
+        checked(library().bpf_map_delete_elem(self.fd, key), f"deleting from map {self.name}")
+
+    def clear(self) -> None:
+        for key in self.read():
+            self.delete(key)
+
+    def zero(self) -> None:
+        blank = bytes(self.value_size)
+        for key, value in self.read().items():
+            if value != blank:
+                self.write(key, blank)
+
+
+class Kernel:
+    """The programs and maps of one family. Belongs to the thread that uses it; `close` it."""
+
+    def __init__(self, path: Path, family: Family, settings: Settings) -> None:
+        self.family, self.layout = family, Layout.of(family)
+        self._object = BpfObject(path)
+        for name, handle in self._object.maps.items():
+            checked(library().bpf_map__set_pin_path(handle, None), f"unpinning {name}")
+        for name, entries in _ENTRIES.items():
+            self._object.set_max_entries(name, entries)
+        self._object.set_rodata(
+            {
+                "hash_seed": settings.hash_seed,
+                "masquerade_port_first": settings.port_first,
+                "masquerade_port_count": settings.port_count,
+                "checksum_ipv6_flag": 1 << 7,
+            }
+        )
+        self._object.load()
+        self._programs = {hook: self._object.program_fd(hook.value) for hook in Hook}
+        self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops")}
+        self._context = _SkBuff()
+        self._in = ctypes.create_string_buffer(_MOST_BYTES)
+        self._out = ctypes.create_string_buffer(_MOST_BYTES)
+        self._options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1)
+
+    def _table(self, name: str) -> _Table:
+        a = self.layout.address
+        sizes = {
+            "connections": (self.layout.flow_format.size, self.layout.connection_format.size),
+            "affinities": (self.layout.affinity_key_format.size, 12),
+            "slots": (4, 12),
+            "endpoints": (4, self.layout.endpoint_format.size),
+            "counters": (4, 48),
+            "services": (self.layout.frontend_format.size, 28),
+            "devices": (4, self.layout.device_format.size),
+            "source_ranges": (8 + a, 4),
+            "drops": (4, 8),
+        }
+        entries = _ENTRIES.get(name, max(DropReason) + 1)
+        return _Table(name, self._object.map_fd(name), *sizes[name], entries)
+
+    def close(self) -> None:
+        self._object.close()
+
+    def run(self, hook: Hook, packet: bytes, device: int, *, came_in_by: int = 0, gso_size: int = 0) -> Run:
+        """One packet through one program. Must be called inside the namespace that has the device.
+
+        A packet has 14 to about 3,700 bytes, for TC all of its network header; it becomes a linear one.
+        """
+        options = self._options
+        ctypes.memmove(self._in, packet, len(packet))
+        options.data_in = ctypes.addressof(self._in)
+        options.data_size_in = len(packet)
+        options.data_out = ctypes.addressof(self._out)
+        options.data_size_out = _MOST_BYTES
+        if hook is Hook.UPLINK_XDP:
+            xdp = ctypes.create_string_buffer(_XDP_CONTEXT.pack(0, len(packet), 0, device, 0, 0))
+            options.ctx_in, options.ctx_size_in = ctypes.addressof(xdp), _XDP_CONTEXT.size
+        else:
+            self._context.ifindex = device
+            self._context.ingress_ifindex = came_in_by
+            self._context.gso_size = gso_size
+            options.ctx_in = ctypes.addressof(self._context)
+            options.ctx_size_in = ctypes.sizeof(self._context)
+        result = library().bpf_prog_test_run_opts(self._programs[hook], byref(options))
+        checked(result, f"running {hook.value} on {len(packet)} bytes")
+        return Run(c_int(options.retval).value, self._out.raw[: options.data_size_out])
+
+    def reset(self, tables: Tables) -> None:
+        """Everything of an earlier world goes; `tables`, which have no connections yet, come."""
+        for name in ("connections", "affinities", "services", "devices"):
+            self._tables[name].clear()
+        self._clear_source_ranges()
+        for name in ("slots", "endpoints", "counters", "drops"):
+            self._tables[name].zero()
+        for frontend, service in tables.services.items():
+            self.write_service(frontend, service)
+        for index, slot in tables.slots.items():
+            self._tables["slots"].write(_index(index), self.layout.slot(slot))
+        for index, endpoint in tables.endpoints.items():
+            self.write_endpoint(index, endpoint)
+        for ifindex, device in tables.devices.items():
+            self._tables["devices"].write(_index(ifindex), self.layout.device(device))
+        for entry in tables.source_ranges:
+            self._tables["source_ranges"].write(self.layout.source_range(entry), _index(1))
+
+    def _clear_source_ranges(self) -> None:
+        table = self._tables["source_ranges"]
+        key = ctypes.create_string_buffer(table.key_size)
+        following = ctypes.CDLL("libbpf.so.1").bpf_map_get_next_key
+        while following(table.fd, None, key) == 0:
+            table.delete(key.raw)
+
+    def write_service(self, frontend: Frontend, service: Service) -> None:
+        self._tables["services"].write(self.layout.frontend(frontend), self.layout.service(service))
+
+    def write_endpoint(self, index: int, endpoint: Endpoint) -> None:
+        self._tables["endpoints"].write(_index(index), self.layout.endpoint(endpoint))
+
+    def connections(self) -> dict[bytes, bytes]:
+        """The entries as they are in the map."""
+        return self._tables["connections"].read()
+
+    def write_connection(self, key: bytes, value: bytes) -> None:
+        self._tables["connections"].write(key, value)
+
+    def delete_connection(self, key: bytes) -> None:
+        self._tables["connections"].delete(key)
+
+    def affinities(self) -> dict[AffinityKey, Affinity]:
+        layout = self.layout
+        found = self._tables["affinities"].read()
+        return {layout.to_affinity_key(key): layout.to_affinity(value) for key, value in found.items()}
+
+    def write_affinity(self, key: AffinityKey, affinity: Affinity) -> None:
+        self._tables["affinities"].write(self.layout.affinity_key(key), self.layout.affinity(affinity))
+
+    def counters(self) -> dict[int, Counters]:
+        """Of services that have counted anything."""
+        found = self._tables["counters"].read()
+        return {int.from_bytes(key, "little"): _counters(value) for key, value in found.items() if any(value)}
+
+    def drops(self) -> dict[DropReason, int]:
+        found = self._tables["drops"].read()
+        return {
+            DropReason(int.from_bytes(key, "little")): sum(struct.unpack(f"<{len(value) // 8}Q", value))
+            for key, value in found.items()
+            if any(value)
+        }
+
+
+def _counters(raw: bytes) -> Counters:
+    """The sum over the CPUs' parts."""
+    numbers = struct.unpack(f"<{len(raw) // 8}Q", raw)
+    return Counters(*(sum(numbers[field::6]) for field in range(6)))
+
+
+def _index(number: int) -> bytes:
+    return number.to_bytes(4, "little")

@@ -1,0 +1,148 @@
+"""The model's tables as the kernel's maps hold them: the structures of bpf/types.h, little-endian."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from blixt_model.family import Family
+from blixt_model.tables import (
+    Affinity,
+    AffinityKey,
+    Connection,
+    Device,
+    Endpoint,
+    Flow,
+    Frontend,
+    Service,
+    Slot,
+    SourceRange,
+    Via,
+    Way,
+)
+
+#: The checksum differences that a connection carries are not part of the model: their effect is.
+_CONNECTION = "{a}s{a}s2s2s4xIIIIIIHH6s6sQQ"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Packs and unpacks for one family; `of` makes it."""
+
+    address: int
+    flow_format: struct.Struct
+    frontend_format: struct.Struct
+    endpoint_format: struct.Struct
+    device_format: struct.Struct
+    range_format: struct.Struct
+    affinity_key_format: struct.Struct
+    connection_format: struct.Struct
+
+    @staticmethod
+    def of(family: Family) -> Layout:
+        a = family.address_size
+        return Layout(
+            address=a,
+            flow_format=struct.Struct(f"<{a}s{a}s2s2sB3x"),
+            frontend_format=struct.Struct(f"<{a}s2sBx"),
+            endpoint_format=struct.Struct(f"<{a}s2sHII"),
+            device_format=struct.Struct(f"<{a}sI"),
+            range_format=struct.Struct(f"<I4s{a}s"),
+            affinity_key_format=struct.Struct(f"<I{a}s"),
+            connection_format=struct.Struct("<" + _CONNECTION.format(a=a)),
+        )
+
+    def flow(self, flow: Flow) -> bytes:
+        return self.flow_format.pack(
+            flow.source, flow.destination, port(flow.source_port), port(flow.destination_port), flow.protocol
+        )
+
+    def to_flow(self, raw: bytes) -> Flow:
+        source, destination, source_port, destination_port, protocol = self.flow_format.unpack(raw)
+        return Flow(source, destination, to_port(source_port), to_port(destination_port), protocol)
+
+    def frontend(self, frontend: Frontend) -> bytes:
+        return self.frontend_format.pack(frontend.address, port(frontend.port), frontend.protocol)
+
+    def service(self, service: Service) -> bytes:
+        inside, outside = service.inside, service.outside
+        return struct.pack(
+            "<7I",
+            service.id,
+            service.flags,
+            inside.first,
+            inside.count,
+            outside.first,
+            outside.count,
+            service.affinity_ticks,
+        )
+
+    def slot(self, slot: Slot) -> bytes:
+        return struct.pack("<III", slot.threshold, slot.endpoint, slot.alias)
+
+    def endpoint(self, endpoint: Endpoint) -> bytes:
+        return self.endpoint_format.pack(
+            endpoint.address, port(endpoint.port), endpoint.flags, endpoint.generation, endpoint.service
+        )
+
+    def device(self, device: Device) -> bytes:
+        return self.device_format.pack(device.address, device.flags)
+
+    def source_range(self, entry: SourceRange) -> bytes:
+        return self.range_format.pack(32 + entry.length, entry.service.to_bytes(4, "big"), entry.address)
+
+    def affinity_key(self, key: AffinityKey) -> bytes:
+        return self.affinity_key_format.pack(key.service, key.client)
+
+    def to_affinity_key(self, raw: bytes) -> AffinityKey:
+        return AffinityKey(*self.affinity_key_format.unpack(raw))
+
+    def affinity(self, affinity: Affinity) -> bytes:
+        return struct.pack("<III", affinity.endpoint, affinity.generation, affinity.seen_tick)
+
+    def to_affinity(self, raw: bytes) -> Affinity:
+        return Affinity(*struct.unpack("<III", raw))
+
+    def to_connection(self, raw: bytes, protocol: int) -> Connection:
+        (
+            source,
+            destination,
+            source_port,
+            destination_port,
+            endpoint,
+            generation,
+            service,
+            flags,
+            seen_tick,
+            device,
+            mtu,
+            via,
+            to_mac,
+            from_mac,
+            packets,
+            octets,
+        ) = self.connection_format.unpack(raw)
+        return Connection(
+            becomes=Flow(source, destination, to_port(source_port), to_port(destination_port), protocol),
+            endpoint=endpoint,
+            generation=generation,
+            service=service,
+            flags=flags,
+            seen_tick=seen_tick,
+            way=Way(Via(via), device, mtu, to_mac, from_mac),
+            packets=packets,
+            bytes=octets,
+        )
+
+    def with_seen_tick(self, raw_connection: bytes, tick: int) -> bytes:
+        """The entry of a map, its differences kept, as if seen at `tick`."""
+        at = self.address * 2 + 8 + 16
+        return raw_connection[:at] + tick.to_bytes(4, "little") + raw_connection[at + 4 :]
+
+
+def port(number: int) -> bytes:
+    return number.to_bytes(2, "big")
+
+
+def to_port(raw: bytes) -> int:
+    return int.from_bytes(raw, "big")

@@ -1,0 +1,55 @@
+"""The programs, and rule 8: from a frame to its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from blixt_model.errors import translate_error
+from blixt_model.family import ETHERNET_SIZE, TCP, UDP
+from blixt_model.flows import fits, handle_flow, traffic
+from blixt_model.parse import FIN, RST, SYN, Packet, parse
+from blixt_model.tables import Changes, Connection, Tables, Via
+from blixt_model.translation import translate
+from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, XdpVerdict
+
+
+def process(raw: bytes, now: Circumstances, tables: Tables) -> Outcome:
+    """What becomes of a frame. `tables` are only read: the changes are in the outcome."""
+    packet = parse(raw, now.family)
+    if now.hook is Hook.UPLINK_XDP:
+        return _fast_path(packet, now, tables) or Outcome(XdpVerdict.PASS, raw)
+    was_handled = now.hook is Hook.NODE_EGRESS and now.came_in_by in tables.devices
+    if packet is None or was_handled:
+        return Outcome(Verdict.NEXT, raw)
+    if packet.protocol in (TCP, UDP):
+        return handle_flow(packet, now, tables)
+    return translate_error(packet, now, tables)
+
+
+def _fast_path(packet: Packet | None, now: Circumstances, tables: Tables) -> Outcome | None:
+    if packet is None or packet.protocol not in (TCP, UDP) or not packet.is_plain or packet.is_fragment:
+        return None
+    entry = tables.connections.get(packet.flow)
+    if entry is None or packet.ttl <= 1 or packet.tcp_flags & (SYN | FIN | RST):
+        return None
+    way = entry.way
+    if entry.seen_tick != now.tick or way.via != Via.DEVICE or not fits(packet, way.mtu, 0):
+        return None
+    if not entry.is_reply and not _endpoint_remains(entry, tables):
+        return None
+
+    changes = Changes()
+    changes.connections[packet.flow] = replace(
+        entry, packets=entry.packets + 1, bytes=entry.bytes + packet.length
+    )
+    changes.count(entry.service, traffic(entry, packet))
+    frame = translate(packet, entry.becomes, lower_ttl=True)
+    frame = way.to_mac + way.from_mac + frame[ETHERNET_SIZE - 2 :]
+    if way.device == now.device:
+        return Outcome(XdpVerdict.TX, frame, changes, way.device)
+    return Outcome(XdpVerdict.REDIRECT, frame, changes, way.device)
+
+
+def _endpoint_remains(entry: Connection, tables: Tables) -> bool:
+    endpoint = tables.endpoints.get(entry.endpoint)
+    return endpoint is not None and endpoint.live and endpoint.generation == entry.generation

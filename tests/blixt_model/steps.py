@@ -1,0 +1,289 @@
+"""Random steps: packets that belong to what happened before, and changes of the tables between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from blixt_model.checksum import checksum
+from blixt_model.choices import Choices
+from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP, Family
+from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet
+from blixt_model.parse import FRAGMENT_HEADER
+from blixt_model.tables import Endpoint, EndpointFlag, Flow, Tables
+from blixt_model.ways import Hook
+from blixt_model.worlds import World
+
+STEP_BYTES = 32
+
+SYN, ACK, PSH_ACK, FIN_ACK, RST = 0x02, 0x10, 0x18, 0x11, 0x04
+_BYTES_SHOWN = 120
+_FLAGS_OF_NEW = (*[SYN] * 12, ACK, PSH_ACK, FIN_ACK, RST, RST | ACK, SYN | ACK, 0x01, 0x03, 0, 0xC2, 0x06)
+_FLAGS_OF_KNOWN = (*[ACK, PSH_ACK] * 6, FIN_ACK, FIN_ACK, SYN, SYN, RST, RST | ACK, SYN | ACK, 0x01, 0)
+_PORTS = (33000, 40001, 40005, 40006, 39999, 1, 65535, 33001)
+_LENGTHS = (*[0] * 8, 1, 7, 8, 26, 100)
+_NETWORK_LENGTHS = (600, 601, 1280, 1281, 1400, 1401, 1500, 1501, 2900)
+_SEGMENTS = (1460, 1360, 1361, 1240, 1220, 560, 561, 532)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A frame at a hook."""
+
+    hook: Hook
+    device: str
+    frame: bytes
+    came_in_by: str = ""
+    gso_size: int = 0
+
+    def __str__(self) -> str:
+        shown = self.frame[:_BYTES_SHOWN].hex() + "..." * (len(self.frame) > _BYTES_SHOWN)
+        segments = f", segments of {self.gso_size}" if self.gso_size else ""
+        came = f", came in by {self.came_in_by}" if self.came_in_by else ""
+        return f"{self.hook.value} of {self.device}{came}{segments}, {len(self.frame)} bytes: {shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """As if so many ticks had passed."""
+
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChanged:
+    index: int
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """The kernel's LRU map gave this entry up."""
+
+    flow: Flow
+
+
+Step = Sent | Aged | EndpointChanged | Evicted
+
+
+def make_step(data: bytes, world: World, tables: Tables) -> Step:
+    choices = Choices(data)
+    kind = choices.below(32)
+    known = list(tables.connections.items())
+    if kind >= 29:
+        return _table_step(choices, tables)
+    if kind == 28:
+        return _at_hook(choices, _stray(choices, world))
+    if kind >= 25 and known:
+        key, entry = known[choices.below(256) % len(known)]
+        return _at_hook(choices, _error(choices, world, key, entry.becomes))
+    if kind >= 13 and known:
+        key, entry = known[choices.below(256) % len(known)]
+        preferred = _HOOKS_OF_REPLIES if entry.is_reply else _HOOKS_OF_CLIENTS
+        return _at_hook(choices, _packet(choices, world.family, key, _FLAGS_OF_KNOWN), preferred)
+    frontend = choices.one_of(world.frontends)
+    client = choices.one_of(world.clients)
+    flow = Flow(client, frontend.address, choices.one_of(_PORTS), frontend.port, frontend.protocol)
+    return _at_hook(choices, _packet(choices, world.family, flow, _FLAGS_OF_NEW), _HOOKS_OF_NEW)
+
+
+_HOOKS_OF_NEW = (Hook.UPLINK_INGRESS,) * 4 + (Hook.POD_INGRESS,) * 2 + (Hook.NODE_EGRESS, Hook.UPLINK_XDP)
+_HOOKS_OF_CLIENTS = (Hook.UPLINK_INGRESS,) * 4 + (Hook.UPLINK_XDP,) * 3 + (Hook.POD_INGRESS, Hook.NODE_EGRESS)
+_HOOKS_OF_REPLIES = (Hook.POD_INGRESS,) * 3 + (Hook.UPLINK_INGRESS,) * 3 + (Hook.UPLINK_XDP, Hook.NODE_EGRESS)
+_DEVICES = {
+    Hook.UPLINK_INGRESS: ("uplink0", "uplink0", "uplink1"),
+    Hook.UPLINK_XDP: ("uplink0", "uplink0", "uplink1"),
+    Hook.POD_INGRESS: ("pod0", "pod1"),
+    Hook.NODE_EGRESS: ("uplink0", "uplink1", "pod0"),
+}
+#: A test run refuses TC programs a frame without a whole network header, by its ethertype.
+_LEAST = {b"\x08\x00": 34, b"\x86\xdd": 54}
+
+
+def _at_hook(choices: Choices, raw: bytes, hooks: tuple[Hook, ...] = tuple(Hook)) -> Sent:
+    hook = choices.one_of(hooks) if len(raw) >= _LEAST.get(raw[12:14], 0) else Hook.UPLINK_XDP
+    device = choices.one_of(_DEVICES[hook])
+    if hook is Hook.UPLINK_XDP:
+        return Sent(hook, device, raw)
+    came_in_by = choices.one_of(("", "stranger", "uplink0")) if hook is Hook.NODE_EGRESS else device
+    gso_size = choices.one_of(_SEGMENTS) if len(raw) > 600 and choices.rarely(3) else 0
+    return Sent(hook, device, raw, came_in_by, gso_size)
+
+
+def _table_step(choices: Choices, tables: Tables) -> Step:
+    kind = choices.below(4)
+    if kind == 1 and tables.connections:
+        known = list(tables.connections)
+        return Evicted(known[choices.below(256) % len(known)])
+    if kind > 1:
+        index = choices.one_of(list(tables.endpoints))
+        return EndpointChanged(index, _changed(choices, tables.endpoints[index]))
+    return Aged(choices.one_of((1, 1, 2, 3, 121, 120, 101, 500)))
+
+
+def _changed(choices: Choices, endpoint: Endpoint) -> Endpoint:
+    live = endpoint.flags | EndpointFlag.LIVE
+    kind = choices.below(6)
+    if kind == 0:
+        return replace(endpoint, flags=live ^ EndpointFlag.DRAINING)
+    if kind == 1:
+        return replace(endpoint, flags=0)
+    if kind == 2:
+        return replace(endpoint, flags=live ^ EndpointFlag.LOCAL)
+    if kind == 3:
+        return replace(endpoint, flags=live, generation=(endpoint.generation + 1) & 0xFFFFFFFF)
+    return replace(endpoint, flags=live & ~EndpointFlag.DRAINING)
+
+
+def _packet(choices: Choices, family: Family, flow: Flow, flags: tuple[int, ...]) -> bytes:
+    shape = Shape(
+        family,
+        flow,
+        payload=_payload(choices.one_of(_LENGTHS)),
+        tcp_flags=choices.one_of(flags),
+        dont_fragment=choices.below(3) == 0,
+    )
+    if choices.rarely(6):
+        spare = choices.one_of(_NETWORK_LENGTHS) - len(network_packet(replace(shape, payload=b"")))
+        shape = replace(shape, payload=_payload(spare))
+    return _quirky(choices, shape)
+
+
+def _quirky(choices: Choices, shape: Shape) -> bytes:
+    """Mostly as it is; else with something that not every packet has."""
+    kind = choices.below(40)
+    if kind == 20:
+        return frame(replace(shape, ttl=choices.one_of((1, 0, 2, 255, 3))))
+    if kind in (21, 22):
+        return frame(replace(shape, checksum=choices.one_of((ZERO, WRONG, LEFT_TO_DEVICE))))
+    if kind == 23:
+        return frame(replace(shape, padding=1 + choices.below(40)))
+    if kind == 24:
+        return frame(replace(shape, tos=choices.below(256), sequence=0xFFFFFFFF - choices.below(3)))
+    if kind == 25:
+        raw = frame(shape)
+        return raw[: ETHERNET_SIZE + choices.below(min(len(raw) - ETHERNET_SIZE, 110))]
+    if kind in (26, 27):
+        return frame(replace(shape, tcp_options=b"\x02\x04\x05\xb4" * choices.below(11)))
+    if kind == 28:
+        return _first_byte_changed(choices, frame(shape))
+    if kind == 29:
+        return _with_length(choices, shape)
+    if kind >= 30:
+        return frame(_with_headers(choices, shape))
+    return frame(shape)
+
+
+def _with_headers(choices: Choices, shape: Shape) -> Shape:
+    """Options, extension headers, fragments."""
+    kind = choices.below(3)
+    if shape.family is IPV4:
+        if kind:
+            fragment = choices.one_of(((0, True), (3, True), (185, False), (0x1000, False)))
+            shape = replace(shape, fragment=fragment, dont_fragment=choices.rarely(4))
+        if kind != 1:
+            shape = replace(shape, options=b"\x94\x04\x00\x00" * (1 + choices.below(10)))
+        return shape
+    headers = [choices.one_of((60, 0, 43)) for _ in range(choices.one_of((1, 2, 5, 6, 7, 3)))]
+    chain = [(header, choices.one_of((0, 0, 0, 1, 4, 25))) for header in headers]
+    if kind == 1:
+        chain = []
+    if kind:
+        at = choices.one_of((len(chain), len(chain), 0))
+        chain.insert(at, (FRAGMENT_HEADER, 0))
+        shape = replace(shape, fragment=choices.one_of(((0, True), (0, False), (3, True), (185, False))))
+    return replace(shape, extensions=tuple(chain))
+
+
+def _first_byte_changed(choices: Choices, raw: bytes) -> bytes:
+    first = choices.one_of((0x44, 0x65, 0x55, 0x40, 0x00, 0x60, 0x75))
+    return raw[:ETHERNET_SIZE] + bytes([first]) + raw[ETHERNET_SIZE + 1 :]
+
+
+def _with_length(choices: Choices, shape: Shape) -> bytes:
+    """A network header that lies about the length, its checksum right."""
+    raw = bytearray(frame(shape))
+    at = ETHERNET_SIZE + (2 if shape.family is IPV4 else 4)
+    raw[at : at + 2] = choices.one_of((0, 10, 39, 41, 0xFFFF)).to_bytes(2, "big")
+    if shape.family is IPV4:
+        raw[24:26] = bytes(2)
+        raw[24:26] = checksum(bytes(raw[14:34])).to_bytes(2, "big")
+    return bytes(raw)
+
+
+def _error(choices: Choices, world: World, key: Flow, becomes: Flow) -> bytes:
+    """An ICMP error about a packet that left as `becomes`, from its receiver or a router on the way."""
+    family = world.family
+    quoted = Shape(
+        family,
+        becomes,
+        payload=_payload(choices.one_of((0, 0, 8, 33, 500))),
+        tcp_flags=choices.one_of((SYN, ACK)),
+        ttl=choices.one_of((1, 0, 63)),
+    )
+    quoted = _quoted_quirk(choices, quoted, key)
+    payload = network_packet(quoted)
+    header = family.header_size
+    if choices.rarely(12):
+        other = (0x55, 0x44, 0x46) if family is IPV4 else (0x40, 0x70)
+        payload = bytes([choices.one_of(other)]) + payload[1:]
+    cut = choices.one_of((8, 8, 20, 18, 17, 9, 13, 1000, 28, 7, 0))
+    payload = payload[: header + cut]
+    router = world.network.place(family, "remote").address(7)
+    source = choices.one_of((becomes.destination, becomes.destination, router))
+    destination = router if choices.rarely(12) else quoted.flow.source
+    kinds = (
+        ((3, 3), (3, 4), (11, 0), (12, 0), (8, 0))
+        if family is IPV4
+        else ((1, 4), (2, 0), (3, 0), (4, 1), (128, 0))
+    )
+    shape = Shape(
+        family, Flow(source, destination, 0, 0, family.icmp), payload=payload, icmp=choices.one_of(kinds)
+    )
+    return _quirky(choices, shape)
+
+
+def _quoted_quirk(choices: Choices, quoted: Shape, key: Flow) -> Shape:
+    kind = choices.below(16)
+    family = quoted.family
+    if kind == 8:
+        return replace(quoted, checksum=ZERO)
+    if kind == 9:
+        return replace(quoted, checksum=WRONG)
+    if kind == 10:
+        return replace(quoted, flow=key)
+    if kind == 11 and family is IPV4:
+        return replace(quoted, options=b"\x94\x04\x00\x00")
+    if kind == 11:
+        return replace(quoted, extensions=((choices.one_of((60, FRAGMENT_HEADER)), 0),))
+    if kind == 12 and family is IPV4:
+        return replace(quoted, fragment=choices.one_of(((0, True), (20, False))))
+    if kind == 13:
+        return replace(quoted, flow=replace(quoted.flow, protocol=choices.one_of((UDP, TCP, 132))))
+    return replace(quoted, checksum=RIGHT)
+
+
+def _stray(choices: Choices, world: World) -> bytes:
+    """Nothing of ours, or hardly."""
+    family = world.family
+    frontend = choices.one_of(world.frontends)
+    flow = Flow(choices.one_of(world.clients), frontend.address, 33000, frontend.port, frontend.protocol)
+    kind = choices.below(6)
+    if kind == 0:
+        return frame(Shape(family, replace(flow, protocol=choices.one_of((132, 50, 1, 58, 41, 59)))))
+    if kind == 1:
+        return frame(Shape(family, flow, icmp=(8 if family is IPV4 else 128, 0), payload=_payload(40)))
+    if kind == 2:
+        raw = frame(Shape(family, flow))
+        return raw[:12] + choices.one_of((b"\x08\x06", b"\x81\x00", b"\x86\xdd", b"\x08\x00")) + raw[14:]
+    if kind == 3:
+        return frame(Shape(family, replace(flow, destination_port=9)))
+    if kind == 4:
+        raw = frame(Shape(family, flow))
+        return raw[: 14 + choices.below(50)]
+    return frame(
+        Shape(family, flow, icmp=(3 if family is IPV4 else 1, 0), payload=_payload(choices.below(60)))
+    )
+
+
+def _payload(length: int) -> bytes:
+    return (b"blixt-" * (length // 6 + 1))[: max(length, 0)]

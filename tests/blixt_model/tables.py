@@ -1,0 +1,262 @@
+"""The tables of the packet path: what bpf/maps.h holds, as dictionaries of small values.
+
+Addresses are packed in network byte order, ports are plain numbers, times are ticks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum, IntFlag
+from ipaddress import ip_address
+
+ENDPOINT_REJECT = 0
+
+
+class ServiceFlag(IntFlag):
+    SOURCE_RANGES = 1
+    DROP_INSIDE = 2
+    DROP_OUTSIDE = 4
+    DROP_UDP_REJECTS = 8
+
+
+class EndpointFlag(IntFlag):
+    LIVE = 1
+    LOCAL = 2
+    DRAINING = 4
+
+
+class DeviceFlag(IntFlag):
+    UPLINK = 1
+    POD = 2
+    PEER = 4
+    MASQUERADE = 8
+
+
+class ConnectionFlag(IntFlag):
+    REPLY = 1
+    MASQUERADED = 2
+    FIN_CLIENT = 4
+    FIN_ENDPOINT = 8
+    RESET = 16
+
+
+CLOSED_BY_BOTH = ConnectionFlag.FIN_CLIENT | ConnectionFlag.FIN_ENDPOINT
+
+
+class Via(IntEnum):
+    STACK = 0
+    DEVICE = 1
+    NEIGHBOUR = 2
+    PEER = 3
+
+
+class DropReason(IntEnum):
+    NO_ENDPOINT = 1
+    REJECT_SHARE = 2
+    POLICY_LOCAL = 3
+    SOURCE_RANGE = 4
+    ENDPOINT_GONE = 5
+    PORTS_EXHAUSTED = 6
+    NO_MASQUERADE_ADDRESS = 7
+    CONNECTIONS_FULL = 8
+    TOO_BIG = 9
+    FRAGMENT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    source: bytes
+    destination: bytes
+    source_port: int
+    destination_port: int
+    protocol: int
+
+    def __repr__(self) -> str:
+        source, destination = ip_address(self.source), ip_address(self.destination)
+        return f"<{source} {self.source_port} to {destination} {self.destination_port}, {self.protocol}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    address: bytes
+    port: int
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    first: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    id: int
+    flags: int = 0
+    inside: SlotRange = SlotRange()
+    outside: SlotRange = SlotRange()
+    affinity_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    threshold: int = 0
+    endpoint: int = ENDPOINT_REJECT
+    alias: int = ENDPOINT_REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    address: bytes
+    port: int
+    flags: int
+    generation: int
+    service: int
+
+    @property
+    def live(self) -> bool:
+        return bool(self.flags & EndpointFlag.LIVE)
+
+    @property
+    def draining(self) -> bool:
+        return bool(self.flags & EndpointFlag.DRAINING)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a packet goes on; the zeros of an unknown way."""
+
+    via: Via = Via.STACK
+    device: int = 0
+    mtu: int = 0
+    to_mac: bytes = bytes(6)
+    from_mac: bytes = bytes(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a packet of a flow becomes: the flow `becomes`, sent by `way`."""
+
+    becomes: Flow
+    endpoint: int
+    generation: int
+    service: int
+    flags: int = 0
+    seen_tick: int = 0
+    way: Way = Way()
+    packets: int = 0
+    bytes: int = 0
+
+    @property
+    def is_reply(self) -> bool:
+        return bool(self.flags & ConnectionFlag.REPLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    flags: int
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRange:
+    """A network of `length` bits whose members may use the service."""
+
+    service: int
+    length: int
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityKey:
+    service: int
+    client: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    endpoint: int
+    generation: int
+    seen_tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    connections: int = 0
+    refused: int = 0
+    packets_in: int = 0
+    bytes_in: int = 0
+    packets_out: int = 0
+    bytes_out: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        return Counters(
+            self.connections + other.connections,
+            self.refused + other.refused,
+            self.packets_in + other.packets_in,
+            self.bytes_in + other.bytes_in,
+            self.packets_out + other.packets_out,
+            self.bytes_out + other.bytes_out,
+        )
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a packet did to the tables. A connection that became None was deleted."""
+
+    connections: dict[Flow, Connection | None] = field(default_factory=dict)
+    affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
+    counters: dict[int, Counters] = field(default_factory=dict)
+    drops: list[DropReason] = field(default_factory=list)
+
+    def count(self, service: int, more: Counters) -> None:
+        self.counters[service] = self.counters.get(service, Counters()).plus(more)
+
+
+@dataclass(slots=True)
+class Tables:
+    services: dict[Frontend, Service] = field(default_factory=dict)
+    slots: dict[int, Slot] = field(default_factory=dict)
+    endpoints: dict[int, Endpoint] = field(default_factory=dict)
+    devices: dict[int, Device] = field(default_factory=dict)
+    source_ranges: set[SourceRange] = field(default_factory=set)
+    connections: dict[Flow, Connection] = field(default_factory=dict)
+    affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
+    counters: dict[int, Counters] = field(default_factory=dict)
+    drops: dict[DropReason, int] = field(default_factory=dict)
+
+    def in_source_ranges(self, service: int, client: bytes) -> bool:
+        number = int.from_bytes(client, "big")
+        bits = len(client) * 8
+        return any(
+            number >> (bits - entry.length) == int.from_bytes(entry.address, "big") >> (bits - entry.length)
+            for entry in self.source_ranges
+            if entry.service == service
+        )
+
+    def apply(self, changes: Changes) -> None:
+        for flow, connection in changes.connections.items():
+            if connection is None:
+                self.connections.pop(flow, None)
+            else:
+                self.connections[flow] = connection
+        self.affinities.update(changes.affinities)
+        for service, more in changes.counters.items():
+            self.counters[service] = self.counters.get(service, Counters()).plus(more)
+        for reason in changes.drops:
+            self.drops[reason] = self.drops.get(reason, 0) + 1
+
+    def age(self, ticks: int) -> None:
+        """As if everything seen so far had been seen `ticks` earlier."""
+        for flow, connection in self.connections.items():
+            if connection.seen_tick:
+                self.connections[flow] = replace(connection, seen_tick=connection.seen_tick - ticks)
+        for key, affinity in self.affinities.items():
+            self.affinities[key] = replace(affinity, seen_tick=affinity.seen_tick - ticks)
+
+
+def partner_of(becomes: Flow) -> Flow:
+    """The key under which the answers to what a flow becomes are found."""
+    return Flow(
+        becomes.destination, becomes.source, becomes.destination_port, becomes.source_port, becomes.protocol
+    )

@@ -1,0 +1,47 @@
+"""Rule 4: a packet with other addresses and ports."""
+
+from __future__ import annotations
+
+import struct
+
+from blixt_model.checksum import changed, changed_udp
+from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, UDP
+from blixt_model.parse import Packet
+from blixt_model.tables import Flow
+
+
+def translate(packet: Packet, to: Flow, *, lower_ttl: bool) -> bytes:
+    """The frame as `to`, its TTL one less if wanted, its checksums changed by the difference."""
+    frame = bytearray(packet.raw)
+    old_addresses = packet.flow.source + packet.flow.destination
+    new_addresses = to.source + to.destination
+    old_ports = struct.pack("!HH", packet.flow.source_port, packet.flow.destination_port)
+    new_ports = struct.pack("!HH", to.source_port, to.destination_port)
+
+    rewrite_network(frame, packet, new_addresses, lower_ttl=lower_ttl)
+    frame[packet.transport : packet.transport + 4] = new_ports
+    at = packet.transport + CHECKSUM_AT[to.protocol]
+    rule = changed_udp if to.protocol == UDP else changed
+    replace_checksum(frame, at, rule(read16(frame, at), old_addresses + old_ports, new_addresses + new_ports))
+    return bytes(frame)
+
+
+def rewrite_network(frame: bytearray, packet: Packet, addresses: bytes, *, lower_ttl: bool) -> None:
+    family = packet.family
+    network = ETHERNET_SIZE
+    start, end = network + family.header_size - len(addresses), network + family.header_size
+    before = bytes(frame[network:end])
+    frame[start:end] = addresses
+    if lower_ttl:
+        frame[network + family.ttl_at] -= 1
+    if family is IPV4:
+        old_checksum = read16(frame, network + 10)
+        replace_checksum(frame, network + 10, changed(old_checksum, before, bytes(frame[network:end])))
+
+
+def read16(frame: bytes | bytearray, at: int) -> int:
+    return int.from_bytes(frame[at : at + 2], "big")
+
+
+def replace_checksum(frame: bytearray, at: int, value: int) -> None:
+    frame[at : at + 2] = value.to_bytes(2, "big")

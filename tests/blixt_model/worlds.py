@@ -1,0 +1,150 @@
+"""Random services, endpoints and devices over the places of `network`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blixt_model.choices import Choices
+from blixt_model.family import IPV4, TCP, UDP, Family
+from blixt_model.kernel import ENDPOINTS, SLOTS
+from blixt_model.network import Network, packed, self_address
+from blixt_model.tables import (
+    ENDPOINT_REJECT,
+    Device,
+    DeviceFlag,
+    Endpoint,
+    EndpointFlag,
+    Frontend,
+    Service,
+    ServiceFlag,
+    Slot,
+    SlotRange,
+    SourceRange,
+    Tables,
+)
+
+WORLD_BYTES = 192
+
+_BACKENDS = (
+    *("pod", "remote", "other-pod", "narrow", "other-uplink", "silent-pod", "silent"),
+    *("unreachable", "nowhere", "self", "pod", "remote"),
+)
+_LOCAL = {"pod", "other-pod", "silent-pod", "self"}
+_LIVE = EndpointFlag.LIVE
+_RANGE_LENGTHS = {4: (32, 24, 8, 0), 6: (128, 64, 16, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """`tables` are where it begins; `clients` and `frontends` who sends and where to."""
+
+    family: Family
+    network: Network
+    tables: Tables
+    clients: tuple[bytes, ...]
+    frontends: tuple[Frontend, ...]
+
+
+def make_world(data: bytes, family: Family, network: Network) -> World:
+    choices = Choices(data)
+    tables = Tables()
+    _endpoints(choices, tables, family, network)
+    _devices(choices, tables, family, network)
+    frontends = _services(choices, tables, family)
+    client, pod = network.place(family, "client"), network.place(family, "pod")
+    clients = (
+        *(client.address(number) for number in (1, 2, 3)),
+        *(pod.address(number) for number in (1, 2)),
+        network.place(family, "other-pod").address(1),
+        self_address(family),
+        network.place(family, "nowhere").address(1),
+    )
+    _source_ranges(choices, tables, family, clients)
+    return World(family, network, tables, clients, frontends)
+
+
+def _endpoints(choices: Choices, tables: Tables, family: Family, network: Network) -> None:
+    for index in range(1, choices.one_of((2, 3, 4, ENDPOINTS))):
+        place = choices.one_of(_BACKENDS)
+        flags: int = _LIVE | (EndpointFlag.LOCAL if place in _LOCAL else 0)
+        if choices.rarely(8):
+            flags = choices.one_of([0, flags | EndpointFlag.DRAINING])
+        number = 1 if place == "self" else 1 + choices.below(3)
+        tables.endpoints[index] = Endpoint(
+            address=network.place(family, place).address(number),
+            port=choices.one_of([8080, 5353, 80]),
+            flags=flags,
+            generation=choices.one_of([1, 2, 0xFFFFFFFF]),
+            service=0,
+        )
+
+
+def _devices(choices: Choices, tables: Tables, family: Family, network: Network) -> None:
+    """Uplinks and pods' devices as a node has them, now and then without something."""
+    addresses = {
+        "uplink0": self_address(family),
+        "uplink1": packed("198.51.100.1" if family is IPV4 else "2001:db8:2::1"),
+    }
+    for name, address in addresses.items():
+        flags: int = DeviceFlag.UPLINK | (0 if choices.rarely(6) else DeviceFlag.MASQUERADE)
+        flags |= DeviceFlag.PEER if choices.rarely(8) else 0
+        tables.devices[network.ifindexes[name]] = Device(flags, address)
+    for name in ("pod0", "pod1"):
+        flags = DeviceFlag.POD | (0 if choices.rarely(4) else DeviceFlag.PEER)
+        if choices.below(2):
+            flags |= DeviceFlag.MASQUERADE
+        tables.devices[network.ifindexes[name]] = Device(flags, self_address(family))
+
+
+def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Frontend, ...]:
+    vip = "10.96.0." if family is IPV4 else "fd00:96::"
+    frontends = []
+    first = 0
+    for number in range(1, 2 + choices.below(5)):
+        slots = [SlotRange(), SlotRange()]
+        for side in (0, 1):
+            count = 0 if choices.rarely(8) else min(1 + choices.below(5), SLOTS - first)
+            slots[side] = SlotRange(first, count)
+            for index in range(first, first + count):
+                tables.slots[index] = _slot(choices, len(tables.endpoints))
+            first += count
+        service = Service(
+            id=number,
+            flags=_service_flags(choices),
+            inside=slots[0],
+            outside=slots[1],
+            affinity_ticks=choices.one_of([0, 0, 0, 2, 100]),
+        )
+        address = packed(f"{vip}{number}") if not choices.rarely(6) else self_address(family)
+        protocols = choices.one_of([(TCP,), (UDP,), (TCP, UDP)])
+        for protocol in protocols:
+            frontend = Frontend(address, choices.one_of([80, 53, 30080]), protocol)
+            tables.services[frontend] = service
+            frontends.append(frontend)
+    unknown = Frontend(packed(f"{vip}9"), 80, TCP)
+    return (*dict.fromkeys(frontends), unknown)
+
+
+def _slot(choices: Choices, endpoints: int) -> Slot:
+    def endpoint() -> int:
+        return ENDPOINT_REJECT if choices.rarely(10) else 1 + choices.below(endpoints)
+
+    threshold = choices.one_of([0xFFFFFFFF, 0x80000000, 0, 0x40000000, 0xC0000000])
+    return Slot(threshold, endpoint(), endpoint())
+
+
+def _service_flags(choices: Choices) -> int:
+    flags = 0
+    for flag in (ServiceFlag.DROP_INSIDE, ServiceFlag.DROP_OUTSIDE, ServiceFlag.DROP_UDP_REJECTS):
+        flags |= flag if choices.below(2) else 0
+    return flags | (ServiceFlag.SOURCE_RANGES if choices.rarely(5) else 0)
+
+
+def _source_ranges(choices: Choices, tables: Tables, family: Family, clients: tuple[bytes, ...]) -> None:
+    for _ in range(choices.below(5)):
+        length = choices.one_of(_RANGE_LENGTHS[family.version])
+        bits = family.address_size * 8
+        number = int.from_bytes(choices.one_of(clients), "big") >> (bits - length) << (bits - length)
+        tables.source_ranges.add(
+            SourceRange(1 + choices.below(5), length, number.to_bytes(family.address_size, "big"))
+        )

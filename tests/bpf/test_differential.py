@@ -1,0 +1,92 @@
+"""Random worlds and packets: the programs in this kernel do what the model of docs/packet-path.md does.
+
+A world is one row of bytes, and so is every step in it (see `blixt_model.choices`). BLIXT_PACKETS=1000000 in
+the environment compares more of them. A difference is reported with as few steps as lead to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from blixt_model.comparison import Comparison
+from blixt_model.exploration import play
+from blixt_model.family import ETHERNET_SIZE, IPV4
+from blixt_model.scapy_check import wrong_checksums
+from blixt_model.steps import STEP_BYTES, Sent
+from blixt_model.tables import DropReason
+from blixt_model.ways import Hook, Outcome, Verdict, XdpVerdict
+from blixt_model.worlds import WORLD_BYTES
+
+pytestmark = [pytest.mark.bpf, pytest.mark.timeout(0)]
+
+FEWEST_STEPS, MOST_STEPS = 20, 100
+#: Scapy takes a hundred times longer than all the rest; one in so many packets is enough.
+SCAPY_ONE_IN = 12
+#: From so many packets on, every way that a packet can end must have been seen.
+ENOUGH_FOR_ALL = 5_000
+
+worlds = st.binary(min_size=WORLD_BYTES, max_size=WORLD_BYTES)
+step = st.binary(min_size=STEP_BYTES, max_size=STEP_BYTES)
+steps = st.integers(FEWEST_STEPS, MOST_STEPS).flatmap(
+    lambda count: st.lists(step, min_size=count, max_size=count)
+)
+
+EVERY_END = {
+    *((hook, verdict) for hook in Hook if hook is not Hook.UPLINK_XDP for verdict in Verdict),
+    *((Hook.UPLINK_XDP, verdict) for verdict in XdpVerdict),
+    # An LRU map is never full.
+    *(reason for reason in DropReason if reason is not DropReason.CONNECTIONS_FULL),
+}
+
+
+def test_kernel_and_model_agree(
+    comparison: Comparison, packets_wanted: int, compared: dict[str, int]
+) -> None:
+    wanted = packets_wanted // 2
+    seen: Counter[object] = Counter()
+
+    def on_outcome(sent: Sent, outcome: Outcome) -> None:
+        seen.update([(sent.hook, outcome.verdict), *outcome.changes.drops])
+        check_with_scapy(sent, outcome, seen)
+
+    @settings(
+        max_examples=max(wanted // MOST_STEPS, 1),
+        deadline=None,
+        phases=[Phase.reuse, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(worlds, steps)
+    def explore(world: bytes, all_steps: list[bytes]) -> None:
+        play(comparison, world, all_steps, on_outcome)
+
+    while comparison.packets < wanted:
+        explore()
+
+    version = comparison.kernel.family.version
+    compared[f"IPv{version} packets compared (verdict, bytes, tables)"] = comparison.packets
+    compared[f"IPv{version} packets verified by scapy"] = seen["scapy"]
+    if wanted >= ENOUGH_FOR_ALL:
+        assert seen.keys() >= EVERY_END, EVERY_END - seen.keys()
+
+
+def check_with_scapy(sent: Sent, outcome: Outcome, seen: Counter[object]) -> None:
+    """What came in with right checksums goes out with right ones."""
+    if outcome.packet == sent.frame:
+        return
+    seen["changed"] += 1
+    if seen["changed"] % SCAPY_ONE_IN or is_odd(sent.frame) or wrong_checksums(sent.frame):
+        return
+    assert not wrong_checksums(outcome.packet), outcome.packet.hex()
+    seen["scapy"] += 1
+
+
+def is_odd(frame: bytes) -> bool:
+    """Longer or shorter than its network header says, which scapy and the kernel take differently."""
+    header = frame[ETHERNET_SIZE:]
+    if header[0] >> 4 == IPV4.version:
+        return int.from_bytes(header[2:4], "big") != len(header)
+    return int.from_bytes(header[4:6], "big") + 40 != len(header)

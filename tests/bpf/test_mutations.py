@@ -1,0 +1,148 @@
+"""The differential test finds a broken rule: each of these changes to the C source must show as a Mismatch.
+
+A change whose text is no longer in the source fails, too: adapt it. What no test run can show is the device
+that a packet is redirected to: the lab's tests see that.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from blixt_model.comparison import Comparison, Mismatch
+from blixt_model.exploration import hunt
+from blixt_model.family import IPV4, IPV6, Family
+from blixt_model.kernel import Kernel
+from blixt_model.network import Network, inside
+from blixt_model.ways import Settings
+
+pytestmark = [pytest.mark.bpf, pytest.mark.timeout(300)]
+
+SOURCES = Path(__file__).parents[2] / "bpf"
+MOST_PACKETS = 60_000
+CONTROL_PACKETS = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`old` stands exactly once in `file`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    family: Family = IPV4
+
+
+MUTATIONS = (
+    Mutation("fewer-fragments", "packet.h", "IPV4_FRAGMENT_OFFSET 0x1fff", "IPV4_FRAGMENT_OFFSET 0x0fff"),
+    Mutation("one-extension-less", "packet.h", "MAX_EXTENSION_HEADERS 6", "MAX_EXTENSION_HEADERS 5", IPV6),
+    Mutation("farther-transport", "packet.h", "NETWORK_OFFSET + 240", "NETWORK_OFFSET + 248", IPV6),
+    Mutation("short-ttl-goes-on", "balance.h", "packet.ttl <= 1", "packet.ttl < 1"),
+    Mutation("generation-not-checked", "connection.h", " || endpoint->generation != entry->generation", ""),
+    Mutation("reused-after-one-fin", "connection.h", "== CONNECTION_CLOSED_BY_BOTH", "!= 0"),
+    Mutation("udp-idle-later", "connection.h", "UDP_IDLE_TICKS 120", "UDP_IDLE_TICKS 121"),
+    Mutation(
+        "partner-key-wrong-port",
+        "connection.h",
+        "key->source_port = entry->destination_port;",
+        "key->source_port = entry->source_port;",
+    ),
+    Mutation("partner-not-forgotten", "connection.h", "bpf_map_delete_elem(&connections, &key);", ""),
+    Mutation("partner-not-restored", "connection.h", "&pair->partner, BPF_NOEXIST);", "&pair->partner, 2);"),
+    Mutation(
+        "fin-of-the-other",
+        "connection.h",
+        "CONNECTION_FIN_ENDPOINT : CONNECTION_FIN_CLIENT",
+        "CONNECTION_FIN_CLIENT : CONNECTION_FIN_ENDPOINT",
+    ),
+    Mutation(
+        "port-difference-sign",
+        "connection.h",
+        "fold(sum + (__u16)~fold((__u32)from->source_port + from->destination_port))",
+        "fold((__u16)~sum + fold((__u32)from->source_port + from->destination_port))",
+    ),
+    Mutation("size-off-by-one", "balance.h", "packet->length <= way->mtu", "packet->length < way->mtu"),
+    Mutation("gso-always-fits", "balance.h", " || headers + skb->gso_size > way->mtu", ""),
+    Mutation("hash-constant", "choose.h", "0x9E3779B97F4A7C15ULL", "0x9E3779B97F4A7C17ULL"),
+    Mutation("slot-and-alias", "choose.h", "slot->endpoint : slot->alias", "slot->alias : slot->endpoint"),
+    Mutation(
+        "affinity-to-draining",
+        "choose.h",
+        "!(choice->flags & ENDPOINT_DRAINING)",
+        "choice->flags",
+    ),
+    Mutation("affinity-shorter", "choose.h", "<= service->affinity_ticks", "< service->affinity_ticks"),
+    Mutation(
+        "source-ranges-inside",
+        "choose.h",
+        "hook == FROM_NETWORK && (service->flags & SERVICE_SOURCE_RANGES)",
+        "(service->flags & SERVICE_SOURCE_RANGES)",
+    ),
+    Mutation("no-hairpin", "masquerade.h", "same_address(&flow->source, &choice->address) ||", ""),
+    Mutation("other-stride", "masquerade.h", "(hash & 0xffff) | 1", "(hash & 0xffff)"),
+    Mutation("fewer-tries", "masquerade.h", "MASQUERADE_TRIES 32", "MASQUERADE_TRIES 1"),
+    Mutation("ttl-stays", "translate.h", "ip->ttl--;", ""),
+    Mutation("hop-limit-stays", "translate.h", "ip->hop_limit -= hop;", "", IPV6),
+    Mutation("ttl-checksum", "translate.h", "(__u16)~bpf_htons(0x0100)", "bpf_htons(0x0100)"),
+    Mutation("udp-zero", "translate.h", "IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0", "IPPROTO_UDP ? 0 : 0"),
+    Mutation("macs-mixed-up", "translate.h", "h_source, way->from_mac", "h_source, way->to_mac"),
+    Mutation("device-s-mtu", "way.h", "fib.tot_len = 1;", "fib.tot_len = 0;"),
+    Mutation("reset-forgets-fin", "answer.h", "payload + was.syn + was.fin", "payload + was.syn"),
+    Mutation("answer-s-ttl", "answer.h", "ANSWER_TTL 64", "ANSWER_TTL 63"),
+    Mutation("quoted-checksum", "icmp.h", "added += change_quoted_checksum(", "change_quoted_checksum("),
+    Mutation(
+        "router-becomes-service", "icmp.h", "entry->source : outer->source", "entry->source : entry->source"
+    ),
+    Mutation("xdp-old-way", "fast.h", "entry->seen_tick != tick || ", ""),
+    Mutation("xdp-takes-fin", "fast.h", "(TCP_SYN | TCP_FIN | TCP_RST)", "(TCP_SYN | TCP_RST)"),
+    Mutation("egress-only-own", "blixt.bpf.c", " && bpf_map_lookup_elem(&devices, &came_by)", ""),
+)
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
+def test_the_source_as_it_is_holds(
+    family: Family, tmp_path: Path, known_network: Network, settings: Settings
+) -> None:
+    """Else the others would prove nothing."""
+    unchanged = Mutation("none", "types.h", "#pragma once", "#pragma once", family)
+    assert find(unchanged, tmp_path, known_network, settings, CONTROL_PACKETS) is None
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_broken_rule_is_found(
+    mutation: Mutation, tmp_path: Path, known_network: Network, settings: Settings
+) -> None:
+    found = find(mutation, tmp_path, known_network, settings, MOST_PACKETS)
+    assert found is not None, f"{MOST_PACKETS} packets, and nobody noticed"
+
+
+def find(
+    mutation: Mutation, folder: Path, known_network: Network, settings: Settings, packets: int
+) -> Mismatch | None:
+    kernel = Kernel(compile_mutated(mutation, folder), mutation.family, settings)
+    try:
+        with inside(known_network.name):
+            return hunt(Comparison(kernel, known_network, settings), seed=1, packets=packets)
+    finally:
+        kernel.close()
+
+
+def compile_mutated(mutation: Mutation, folder: Path) -> Path:
+    sources = folder / "bpf"
+    shutil.copytree(SOURCES, sources)
+    changed = sources / mutation.file
+    text = changed.read_text()
+    assert text.count(mutation.old) == 1, f"bpf/{mutation.file} must hold this text once: {mutation.old}"
+    changed.write_text(text.replace(mutation.old, mutation.new))
+    made = folder / "mutated.bpf.o"
+    command = ["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-I{sources}"]
+    command += [f"-I/usr/include/{platform.machine()}-linux-gnu", "-c", str(sources / "blixt.bpf.c")]
+    command += ["-DBLIXT_IPV6"] if mutation.family is IPV6 else []
+    subprocess.run([*command, "-o", str(made)], check=True, capture_output=True)
+    return made
