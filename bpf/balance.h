@@ -70,13 +70,12 @@ static __always_inline enum drop_reason record(struct __sk_buff *skb, const stru
 		if (!masquerade_address(entry->way.device, &entry->source) &&
 		    !masquerade_address(skb->ifindex, &entry->source))
 			return DROP_NO_MASQUERADE_ADDRESS;
-		entry->flags |= CONNECTION_MASQUERADED;
-		if (take_masquerade_port(flow, pair, hash) != DROP_NONE)
+		if (take_source_port(flow, pair, hash, entry->seen_tick) != DROP_NONE)
 			return DROP_PORTS_EXHAUSTED;
-	} else {
-		make_partner(flow, entry, pair);
-		if (bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY))
-			return DROP_CONNECTIONS_FULL;
+	} else if (!insert_partner(flow, pair, entry->seen_tick)) {
+		/* The client uses one port for two services, and both led to this endpoint: tell its replies apart. */
+		if (take_source_port(flow, pair, hash, entry->seen_tick) != DROP_NONE)
+			return DROP_PORTS_EXHAUSTED;
 	}
 	set_differences(flow, entry);
 	if (bpf_map_update_elem(&connections, flow, entry, BPF_ANY)) {

@@ -135,6 +135,12 @@ static __always_inline bool is_over(const struct connection *entry)
 	       (entry->flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
 }
 
+/* An entry made anew by its partner has no time yet. */
+static __always_inline bool is_idle(const struct connection *entry, __u32 tick)
+{
+	return entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS;
+}
+
 enum fate {
 	FATE_GOES_ON,
 	FATE_BEGINS_ANEW, /* a new flow with an old one's five-tuple */
@@ -155,7 +161,5 @@ static __always_inline enum fate fate_of(const struct packet *packet, const stru
 		return is_over(entry) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
 	if (packet->flow.protocol != IPPROTO_UDP)
 		return FATE_GOES_ON;
-	if ((endpoint->flags & ENDPOINT_SILENT) || (entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS))
-		return FATE_BEGINS_ANEW;
-	return FATE_GOES_ON;
+	return (endpoint->flags & ENDPOINT_SILENT) || is_idle(entry, tick) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
 }

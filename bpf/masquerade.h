@@ -11,6 +11,7 @@ const volatile __u32 masquerade_port_first = 1024;
 const volatile __u32 masquerade_port_count = 28976;
 
 #define MASQUERADE_TRIES 32
+#define MASQUERADE_STEP 0x9E3779B1U /* 2^32 / golden ratio: tries lie far apart, whatever the count */
 
 static __always_inline bool needs_masquerade(const struct flow *flow, const struct choice *choice, int hook)
 {
@@ -28,36 +29,45 @@ static __always_inline bool masquerade_address(__u32 device, struct address *add
 	return true;
 }
 
-/* The key is taken, but by this very flow: its own partner outlived it in the LRU. */
-static __always_inline bool is_own_partner(const struct flow *flow, const struct flow *key)
+/* The partner's key is taken: by this very flow, whose own entry was thrown out, or by a flow that is over. */
+static __always_inline bool is_free_for(const struct flow *flow, const struct flow *key, __u32 tick)
 {
 	struct connection *there = bpf_map_lookup_elem(&connections, key);
 
-	return there && is_reply(there) && there->destination_port == flow->source_port &&
-	       there->source_port == flow->destination_port && same_address(&there->destination, &flow->source) &&
-	       same_address(&there->source, &flow->destination);
+	if (!there || !is_reply(there))
+		return false;
+	if (there->destination_port == flow->source_port && there->source_port == flow->destination_port &&
+	    same_address(&there->destination, &flow->source) && same_address(&there->source, &flow->destination))
+		return true;
+	return flow->protocol == IPPROTO_UDP ? is_idle(there, tick) : is_over(there);
 }
 
-/* Finds a free source port and takes it by inserting the partner. */
-static __noinline int take_masquerade_port(const struct flow *flow, struct pair *pair, __u64 hash)
+static __always_inline bool insert_partner(const struct flow *flow, struct pair *pair, __u32 tick)
+{
+	make_partner(flow, &pair->entry, pair);
+	if (!bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_NOEXIST))
+		return true;
+	return is_free_for(flow, &pair->partner_key, tick) &&
+	       !bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY);
+}
+
+/* Finds a free source port for the source that the entry has, and takes it by inserting the partner. */
+static __noinline int take_source_port(const struct flow *flow, struct pair *pair, __u64 hash, __u32 tick)
 {
 	__u32 first = masquerade_port_first, count = masquerade_port_count;
-	__u32 mix = (__u32)(hash >> 20), stride = (hash & 0xffff) | 1;
+	__u32 mix = (__u32)(hash >> 20);
 	__u32 own, port;
 
 	if (!flow || !pair || !count)
 		return DROP_PORTS_EXHAUSTED;
 	own = bpf_ntohs(flow->source_port);
 	port = own - first < count ? own : first + mix % count;
+	pair->entry.flags |= CONNECTION_MASQUERADED;
 	for (int try = 1; try <= MASQUERADE_TRIES; try++) {
 		pair->entry.source_port = bpf_htons(port);
-		make_partner(flow, &pair->entry, pair);
-		if (!bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_NOEXIST))
+		if (insert_partner(flow, pair, tick))
 			return DROP_NONE;
-		if (is_own_partner(flow, &pair->partner_key) &&
-		    !bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY))
-			return DROP_NONE;
-		port = first + (mix + try * stride) % count;
+		port = first + (mix + try * MASQUERADE_STEP) % count;
 	}
 	return DROP_PORTS_EXHAUSTED;
 }

@@ -108,7 +108,7 @@ SIZED(struct way, 20, 20);
 
 enum connection_flag {
 	CONNECTION_REPLY = 1 << 0,       /* the entry of the endpoint's packets */
-	CONNECTION_MASQUERADED = 1 << 1, /* the source is this node's address */
+	CONNECTION_MASQUERADED = 1 << 1, /* the source is not the client's own */
 	CONNECTION_FIN_CLIENT = 1 << 2,
 	CONNECTION_FIN_ENDPOINT = 1 << 3,
 	CONNECTION_RESET = 1 << 4,
