@@ -1,0 +1,91 @@
+# Every target works in a fresh clone, and sets up what it needs (hack/setup.sh).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON := .venv/bin/python
+VENV := .venv/.installed
+STAMPS := build/stamps
+PROTOS := $(wildcard api/blixt_api/*.proto)
+SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh)
+C_FILES := $(wildcard bpf/*.[ch] tests/bench/*.[ch])
+
+OBJECTS := backend/blixt_backend/objects
+CLANG ?= clang
+# -mcpu=v3: atomic operations that return a value. The multiarch folder holds <asm/types.h> on Debian.
+# No path of the building machine gets into the objects.
+BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -Wextra -Werror \
+	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test demo bench proto clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: $(VENV) $(STAMPS)/build $(STAMPS)/lab $(STAMPS)/lint ## Bring all that the other targets need
+
+lint: lint-python lint-types lint-layers lint-c lint-shell lint-proto ## Check style, types, layers, C, scripts, stubs
+
+lint-python: $(VENV)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+lint-types: $(VENV)
+	.venv/bin/mypy api frontend backend tests $(wildcard hack/*.py)
+
+lint-layers: $(VENV)
+	.venv/bin/lint-imports
+
+lint-c: $(STAMPS)/lint
+	clang-format --dry-run -Werror $(C_FILES)
+
+lint-shell: $(STAMPS)/lint
+	shellcheck $(SHELL_SCRIPTS)
+
+lint-proto: $(VENV)
+	hack/proto.sh --check
+
+fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	clang-format -i $(C_FILES)
+
+bpf: $(OBJECTS)/blixt4.bpf.o $(OBJECTS)/blixt6.bpf.o ## Compile the eBPF programs, once for each family
+
+test: $(VENV) $(STAMPS)/lab bpf ## Run all tests (lab and bpf tests need root)
+	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest $(PYTEST_ARGS); else \
+		echo "not root: the tests marked lab and bpf are not run"; \
+		.venv/bin/pytest -m "not lab and not bpf" $(PYTEST_ARGS); fi
+
+demo: $(VENV) $(STAMPS)/lab bpf ## Show a Gateway balance real traffic over two nodes (root; KEEP=1 leaves it up)
+	@$(PYTHON) hack/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
+
+bench: $(VENV) $(STAMPS)/lab bpf ## Measure against plain routing, and at 10,000 services (root)
+	@PYTHONPATH=tests $(PYTHON) -m bench.dataplane
+	@PYTHONPATH=tests $(PYTHON) -m bench.scale
+
+proto: $(VENV) ## Generate the Python stubs from the proto files
+	hack/proto.sh
+
+clean: ## Remove all that was built, and the virtual environment
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis $(OBJECTS)/*.bpf.o
+	find api frontend backend tests hack -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV): pyproject.toml constraints.txt hack/setup.sh
+	@hack/setup.sh venv
+	@touch $@
+
+$(STAMPS)/%: hack/setup.sh
+	@hack/setup.sh packages $*
+	@mkdir -p $(@D)
+	@touch $@
+
+$(OBJECTS)/blixt4.bpf.o: FAMILY_FLAGS :=
+$(OBJECTS)/blixt6.bpf.o: FAMILY_FLAGS := -DBLIXT_IPV6
+$(OBJECTS)/%.bpf.o: bpf/blixt.bpf.c Makefile | $(STAMPS)/build
+	@mkdir -p $(@D) build
+	$(CLANG) $(BPF_FLAGS) $(FAMILY_FLAGS) -MMD -MP -MF build/$*.d -MT $@ -c $< -o $@
+
+-include build/blixt4.d build/blixt6.d

@@ -1,0 +1,89 @@
+"""The network that packets are timed in: client - node - pods, joined by veths, all neighbours permanent.
+
+No bridge and no address resolution: what is measured is the node's path and two hosts' stacks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blixt_lab import Host, Lab
+
+#: What the client writes to when it doesn't write to pods directly; routed to the node.
+SERVICE_ADDRESS = {4: "192.0.2.10", 6: "2001:db8:100::10"}
+UPLINK = "eth0"
+POD_DEVICES = "pod*"
+_SETTINGS: dict[str, str | int] = {
+    # Without random offsets a SYN to a port in TIME_WAIT is accepted at once, not after a second.
+    "ipv4/tcp_timestamps": 2,
+    "ipv4/ip_local_port_range": "10240 65000",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """One client, one node, its pods. Several stand side by side: one for each candidate."""
+
+    name: str
+    client: Host
+    node: Host
+    pods: tuple[Host, ...]
+
+    def pod_addresses(self, family: int) -> list[str]:
+        return [pod.address4 if family == 4 else pod.address6 for pod in self.pods]
+
+
+def build(lab: Lab, name: str, pods: int) -> Topology:
+    """Make the hosts and wire them."""
+
+    def host(role: str, address4: str, address6: str, mac: int) -> Host:
+        full = f"{name}-{role}"
+        return Host(full, lab.namespace(full), address4, address6, f"02:00:00:00:00:{mac:02x}")
+
+    client = host("client", "172.18.0.2", "fd00:172:18::2", 2)
+    node = host("node", "172.18.0.1", "fd00:172:18::1", 1)
+    listed = tuple(
+        host(f"pod{n}", f"10.244.1.{10 + n}", f"fd00:10:244:1::{n}", 16 + n) for n in range(1, pods + 1)
+    )
+    forwarding: dict[str, str | int] = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+    lab.add(client, *listed, settings=_SETTINGS)
+    lab.add(node, settings=_SETTINGS | forwarding)
+    _wire(node, UPLINK, client)
+    # A sender may hand over many datagrams at once; they must be packets before the node sees them.
+    client.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
+    for number, pod in enumerate(listed, 1):
+        _wire(node, f"pod{number}", pod)
+    return Topology(name, client, node, listed)
+
+
+def _wire(node: Host, device: str, host: Host) -> None:
+    """A veth from `device` of the node to eth0 of the host, routes and neighbours of both."""
+    node.ip(
+        f"link add {device} address {node.mac} type veth "
+        f"peer name eth0 address {host.mac} netns {host.namespace}",
+        f"link set {device} up",
+    )
+    if device == UPLINK:
+        node.ip(f"addr add {node.address4}/32 dev {device}", f"addr add {node.address6}/128 dev {device}")
+    host.ip(
+        f"addr add {host.address4}/32 dev eth0",
+        f"addr add {host.address6}/128 dev eth0",
+        "link set eth0 up",
+        *(_neighbour(node, "eth0")),
+        f"route add {node.address4} dev eth0 scope link",
+        f"route add {node.address6} dev eth0",
+        f"route add default via {node.address4} dev eth0",
+        f"route add default via {node.address6} dev eth0",
+    )
+    node.ip(
+        *(_neighbour(host, device)),
+        f"route add {host.address4}/32 dev {device}",
+        f"route add {host.address6}/128 dev {device}",
+    )
+
+
+def _neighbour(of: Host, device: str) -> list[str]:
+    return [
+        f"neigh add {address} lladdr {of.mac} dev {device} nud permanent"
+        for address in (of.address4, of.address6)
+    ]
