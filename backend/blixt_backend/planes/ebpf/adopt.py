@@ -1,0 +1,118 @@
+"""Takes over what the kernel holds: which service id, which indexes and slots belong to which desired port.
+
+Ids are found again by the map of names, which is written before anything of an id and deleted after all of
+it; where it was lost, by the frontends that point to them. Endpoints are known by id, address and port.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+from blixt_backend.planes.ebpf.allocate import Indexes, Ranges
+from blixt_backend.planes.ebpf.compile import PortKey, PortPlan
+from blixt_backend.planes.ebpf.endpoints import EndpointTable
+from blixt_backend.planes.ebpf.kernel import Snapshot
+from blixt_backend.planes.ebpf.layout import EndpointFlag, Layout
+from blixt_backend.planes.ebpf.ports import PortState, port_name
+
+_LIVE = EndpointFlag.LIVE.value
+#: The made-up path of ids that no desired port has.
+ORPHANS = ""
+
+
+class Adopted:
+    """Ports with what they hold, allocators that know what is used, and rows that must be written off."""
+
+    def __init__(
+        self, layout: Layout, held: Snapshot, plans: Iterable[PortPlan], limit: Callable[[str], int]
+    ) -> None:
+        """`limit` tells a map's entries. Ports that nobody desires are under the path ORPHANS."""
+        self.ports: dict[PortKey, PortState] = {}
+        #: Rows of endpoints that nobody would ever find: the rest of a change that failed half way.
+        self.strays: dict[int, bytes] = {}
+        self._duplicate_slots: list[tuple[int, int]] = []
+        self.endpoints = EndpointTable(layout, limit("endpoints"), held.endpoints)
+        states = self._states(layout, held)
+        used = {place for state in states.values() for place in state.slots.values()}
+        self.slots = Ranges("slots", limit("slots"), used.union(self._duplicate_slots))
+        self.ids = Indexes("counters", limit("counters"), 1, states)
+        self._match(held, plans, states)
+        for place in self._duplicate_slots:  # rows that still point there are about to be written
+            self.slots.release(*place)
+
+    def _states(self, layout: Layout, held: Snapshot) -> dict[int, PortState]:
+        """What each service id has."""
+        states: defaultdict[int, PortState] = defaultdict(PortState)
+        size = layout.slot.size
+        keepers: dict[tuple[int, ...], int] = {}
+        for key, row in sorted(held.services.items(), key=lambda item: item[1][0]):
+            state = states[row[0]]
+            state.rows[key] = row
+            for place in (row[2:4], row[4:6]):
+                first, count = place
+                # A port's two ids share slots: one of them keeps those, lest they be freed with the other.
+                if count and keepers.setdefault(place, row[0]) == row[0]:
+                    self._keep_slots(state, held.slots[first * size : (first + count) * size], (first, count))
+        for index, identity, flags, _, number in held.endpoints:
+            if flags & _LIVE:
+                self._keep_endpoint(states[number], identity, index)
+        ranges: defaultdict[int, set[bytes]] = defaultdict(set)
+        for key in held.ranges:
+            ranges[int.from_bytes(key[4:8], "big")].add(key)
+        for number, found in ranges.items():
+            states[number].ranges = frozenset(found)
+        for number in held.names.keys() - states.keys():  # a name alone is a rest of something, too
+            states[number] = PortState()
+        return dict(states)
+
+    def _match(self, held: Snapshot, plans: Iterable[PortPlan], states: dict[int, PortState]) -> None:
+        names = {name: number for number, name in held.names.items()}
+        free = dict.fromkeys(states)
+        for plan in plans:
+            state = PortState()
+            for position in range(max(1, len(plan.range_sets))):
+                number = _find_id(plan, position, held, free, names)
+                if number is None:
+                    break
+                del free[number]
+                self._merge(state, number, states[number])
+            if state.ids:
+                self.ports[plan.key] = state
+        for number in free:
+            self.ports[PortKey(ORPHANS, str(number), 0)] = state = PortState()
+            self._merge(state, number, states[number])
+
+    def _merge(self, state: PortState, number: int, part: PortState) -> None:
+        is_first = not state.ids
+        for content, place in part.slots.items():
+            self._keep_slots(state, content, place)
+        for identity, index in part.endpoints.items():
+            self._keep_endpoint(state, identity, index)
+            if not is_first and state.endpoints[identity] == index:
+                self.endpoints.distrust(index)  # it should name the first id
+        state.ids.append(number)
+        state.rows |= part.rows
+        state.ranges |= part.ranges
+
+    def _keep_slots(self, state: PortState, content: bytes, place: tuple[int, int]) -> None:
+        if state.slots.setdefault(content, place) != place:
+            self._duplicate_slots.append(place)
+
+    def _keep_endpoint(self, state: PortState, identity: bytes, index: int) -> None:
+        if state.endpoints.setdefault(identity, index) != index:
+            self.strays[index] = self.endpoints.buried(index)
+
+
+def _find_id(
+    plan: PortPlan, position: int, held: Snapshot, free: Mapping[int, None], names: Mapping[bytes, int]
+) -> int | None:
+    named = names.get(port_name(plan.key, position))
+    if named in free:
+        return named
+    for frontend in plan.frontends:
+        if max(frontend.ranges, 0) == position and (row := held.services.get(frontend.key)):
+            number = row[0]
+            if number in free and number not in held.names:
+                return number
+    return None

@@ -1,0 +1,281 @@
+"""From the service model to what a family's maps should hold, port by port. Pure; no ids are given out here.
+
+A `PortPlan` speaks of endpoints by identity (address and port joined, network byte order); the reconciler
+turns identities into indexes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from blixt_backend.model import (
+    Algorithm,
+    Endpoint,
+    Origin,
+    PackedAddress,
+    PortMapping,
+    Protocol,
+    Scope,
+    Service,
+    ServiceView,
+)
+from blixt_backend.planes.ebpf.alias import alias_table
+from blixt_backend.planes.ebpf.layout import (
+    ALWAYS,
+    ENDPOINT_REJECT,
+    TICK_SHIFT,
+    EndpointFlag,
+    Layout,
+    ServiceFlag,
+)
+
+#: Address and port of an endpoint, joined; None stands for the share that is refused.
+Identity = bytes
+_INTERNAL, _EXTERNAL, _CLUSTER = Scope.INTERNAL.value, Scope.EXTERNAL.value, Scope.CLUSTER.value
+_LIVE, _LOCAL, _DRAINING = EndpointFlag.LIVE.value, EndpointFlag.LOCAL.value, EndpointFlag.DRAINING.value
+_SILENT = EndpointFlag.SILENT.value
+_CARRIED = (Protocol.TCP, Protocol.UDP)
+
+
+class PortKey(NamedTuple):
+    """One port of one service: what keeps a service id."""
+
+    path: str
+    port: str  # its name, else its number
+    protocol: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.port}/{Protocol(self.protocol).name}"
+
+
+class SlotSet(NamedTuple):
+    """Who gets new connections; no weights: all the same."""
+
+    choices: tuple[Identity | None, ...]
+    weights: tuple[int, ...] = ()
+
+
+class FrontendPlan(NamedTuple):
+    """A row of `services`. Sets are positions in PortPlan.sets; so is `ranges` in PortPlan.range_sets, -1:
+    none."""
+
+    key: bytes
+    flags: int
+    inside: int
+    outside: int
+    ranges: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """What one family should hold of one port. `range_sets`: (prefix length, network) each, without the
+    service."""
+
+    key: PortKey
+    endpoints: Mapping[Identity, int]
+    sets: tuple[SlotSet, ...]
+    frontends: tuple[FrontendPlan, ...]
+    affinity_ticks: int
+    range_sets: tuple[tuple[tuple[int, bytes], ...], ...]
+
+
+def compile_view(
+    view: ServiceView, layout: Layout, node_addresses: Sequence[PackedAddress]
+) -> list[PortPlan]:
+    """The plans of a service's ports that have a frontend of this family; SCTP ports are left out (see
+    `shortcomings`)."""
+    plans = []
+    for port in view.service.ports:
+        if port.protocol in _CARRIED:
+            plan = _compile_port(view, port, layout, node_addresses)
+            if plan is not None:
+                plans.append(plan)
+    return plans
+
+
+def shortcomings(service: Service) -> list[str]:
+    """What a service asks for and this plane can't do yet, each in a sentence."""
+    found = [
+        f"{service.path}:{port.name or port.port}/{port.protocol.name} is not carried: there is no SCTP yet"
+        for port in service.ports
+        if port.protocol not in _CARRIED
+    ]
+    if service.algorithm is not Algorithm.WEIGHTED_RANDOM:
+        wanted = service.algorithm.value
+        found.append(f"{service.path}: endpoints are chosen by weighted random, not by {wanted}")
+    return found
+
+
+def render_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> bytes:
+    """The alias table of a set, joined rows of struct slot."""
+    pack = layout.slot.pack
+    indexes = [ENDPOINT_REJECT if choice is None else index_of[choice] for choice in slots.choices]
+    if not slots.weights:
+        return b"".join([pack(ALWAYS, index, index) for index in indexes])
+    table = alias_table(slots.weights)
+    return b"".join(
+        [pack(threshold, indexes[own], indexes[alias]) for own, (threshold, alias) in enumerate(table)]
+    )
+
+
+def _compile_port(
+    view: ServiceView, port: PortMapping, layout: Layout, node_addresses: Sequence[PackedAddress]
+) -> PortPlan | None:
+    service = view.service
+    addresses = _frontend_addresses(service, port, layout, node_addresses)
+    if not addresses:
+        return None
+    members = _members(view.endpoints, port, layout.size)
+    internal, external, cluster = _slot_sets(members)
+    sets = list(dict.fromkeys((internal, external, cluster)))
+    ranges_of, range_sets = _source_ranges(service, layout)
+    base = 0
+    if service.origin is Origin.GATEWAY_LISTENER and port.protocol == Protocol.UDP:
+        base = ServiceFlag.DROP_UDP_REJECTS.value
+    internal_flags, external_flags = base, base
+    if service.internal_traffic_local and not internal.choices:
+        internal_flags |= (ServiceFlag.DROP_INSIDE | ServiceFlag.DROP_OUTSIDE).value
+    if service.external_traffic_local and not external.choices:
+        external_flags |= ServiceFlag.DROP_OUTSIDE.value
+    inner, outer, whole = sets.index(internal), sets.index(external), sets.index(cluster)
+    frontends = []
+    for (address, number), is_external in addresses.items():
+        key = layout.frontend.pack(address, number.to_bytes(2, "big"), port.protocol)
+        ranges = ranges_of.get(address, -1)
+        guard = ServiceFlag.SOURCE_RANGES.value if ranges >= 0 else 0
+        if is_external:
+            frontends.append(FrontendPlan(key, external_flags | guard, whole, outer, ranges))
+        else:
+            frontends.append(FrontendPlan(key, internal_flags | guard, inner, inner, ranges))
+    return PortPlan(
+        key=PortKey(service.path, port.name or str(port.port), int(port.protocol)),
+        endpoints=_endpoint_flags(members, sets),
+        sets=tuple(sets),
+        frontends=tuple(frontends),
+        affinity_ticks=math.ceil(service.affinity_seconds * 1_000_000_000 / (1 << TICK_SHIFT)),
+        range_sets=range_sets,
+    )
+
+
+def _frontend_addresses(
+    service: Service, port: PortMapping, layout: Layout, node_addresses: Sequence[PackedAddress]
+) -> dict[tuple[PackedAddress, int], bool]:
+    """(address, port in host order) -> whether it is of an external kind; the first mention counts."""
+    size = layout.size
+    found: dict[tuple[PackedAddress, int], bool] = {}
+    for address in service.cluster_ips:
+        if len(address) == size:
+            found[address, port.port] = False
+    for address in (*service.external_ips, *service.load_balancer_ips):
+        if len(address) == size:
+            found.setdefault((address, port.port), True)
+    if port.node_port:
+        for address in node_addresses:
+            if len(address) == size:
+                found.setdefault((address, port.node_port), True)
+    return found
+
+
+def _members(
+    endpoints: Sequence[Endpoint], port: PortMapping, size: int
+) -> list[tuple[Identity | None, int, Endpoint]]:
+    """(identity, scopes, endpoint) of every endpoint that has this port and an address of this family."""
+    usual = (port.target_port or port.port).to_bytes(2, "big")
+    found: list[tuple[Identity | None, int, Endpoint]] = []
+    for endpoint in endpoints:
+        scopes = endpoint.scopes.value
+        if endpoint.reject:
+            found.append((None, scopes, endpoint))
+            continue
+        tail = usual
+        if endpoint.port_overrides:
+            number = endpoint.port_for(port)
+            if not number:
+                continue
+            tail = number.to_bytes(2, "big")
+        for address in endpoint.addresses:
+            if len(address) == size:
+                found.append((address + tail, scopes, endpoint))
+                break
+    return found
+
+
+def _slot_sets(members: Sequence[tuple[Identity | None, int, Endpoint]]) -> tuple[SlotSet, SlotSet, SlotSet]:
+    """The sets of scope INTERNAL, EXTERNAL and CLUSTER."""
+    every = _INTERNAL | _EXTERNAL | _CLUSTER
+    if all(scopes & every == every for _, scopes, _ in members):
+        same = _slot_set(members)
+        return same, same, same
+    internal, external, cluster = (
+        _slot_set([member for member in members if member[1] & scope])
+        for scope in (_INTERNAL, _EXTERNAL, _CLUSTER)
+    )
+    return internal, external, cluster
+
+
+def _slot_set(members: Sequence[tuple[Identity | None, int, Endpoint]]) -> SlotSet:
+    """Weights of a set's members: a group's weight shared evenly by those of the group that are in the
+    set."""
+    if not members:
+        return SlotSet(())
+    group, weight = members[0][2].group, members[0][2].weight
+    if all(member[2].group == group and member[2].weight == weight for member in members):
+        choices = tuple([member[0] for member in members]) if weight else ()
+        if len(set(choices)) == len(choices):
+            return SlotSet(choices)
+    sizes = Counter(member[2].group for member in members)
+    whole = math.lcm(*sizes.values())
+    weights: dict[Identity | None, int] = {}
+    for identity, _, endpoint in members:
+        share = endpoint.weight * (whole // sizes[endpoint.group])
+        if share:
+            weights[identity] = weights.get(identity, 0) + share
+    divisor = math.gcd(*weights.values())
+    reduced = tuple(share // divisor for share in weights.values()) if divisor else ()
+    return SlotSet(tuple(weights), () if set(reduced) <= {1} else reduced)
+
+
+def _endpoint_flags(
+    members: Sequence[tuple[Identity | None, int, Endpoint]], sets: Sequence[SlotSet]
+) -> dict[Identity, int]:
+    """Every real endpoint with its flags; one that no set chooses keeps its connections only, and if it
+    answers nobody, its UDP flows choose another."""
+    chosen = set().union(*(slots.choices for slots in sets))
+    flags: dict[Identity, int] = {}
+    for identity, _, endpoint in members:
+        if identity is not None:
+            own = _LIVE | (_LOCAL if endpoint.local else 0)
+            if identity not in chosen:
+                own |= _DRAINING if endpoint.serving else _DRAINING | _SILENT
+            flags[identity] = flags.get(identity, 0) | own
+    return flags
+
+
+def _source_ranges(
+    service: Service, layout: Layout
+) -> tuple[dict[PackedAddress, int], tuple[tuple[tuple[int, bytes], ...], ...]]:
+    """Guarded address -> position of its set of ranges. A filter without ranges of a family says nothing of
+    it."""
+    wanted: dict[PackedAddress, set[tuple[int, bytes]]] = {}
+    for source_filter in service.source_filters:
+        ranges = {
+            (length, _network(address, length))
+            for address, length in source_filter.ranges
+            if len(address) == layout.size
+        }
+        for target in source_filter.targets if ranges else ():
+            if len(target) == layout.size:
+                wanted.setdefault(target, set()).update(ranges)
+    sets: dict[tuple[tuple[int, bytes], ...], int] = {}
+    positions = {target: sets.setdefault(tuple(sorted(found)), len(sets)) for target, found in wanted.items()}
+    return positions, tuple(sets)
+
+
+def _network(address: bytes, length: int) -> bytes:
+    bits = len(address) * 8
+    mask = ((1 << length) - 1) << (bits - length)
+    return (int.from_bytes(address, "big") & mask).to_bytes(len(address), "big")

@@ -1,0 +1,334 @@
+"""What is pinned, as plain data: readable without a daemon, and while one runs. Nothing here writes.
+
+Functions yield dictionaries that are ready for JSON; addresses are text, ports numbers. All may raise
+BpfError.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blixt_backend.model import Protocol
+from blixt_backend.planes.ebpf import clsact
+from blixt_backend.planes.ebpf.layout import (
+    CONNECTION_FIELDS,
+    COUNTER_FIELDS,
+    DROP_WORDS,
+    ENDPOINT_REJECT,
+    FAMILIES,
+    TICK_SHIFT,
+    ConnectionFlag,
+    DeviceFlag,
+    DropReason,
+    EndpointFlag,
+    Layout,
+    ServiceFlag,
+)
+from blixt_backend.planes.ebpf.libbpf import obj_get
+from blixt_backend.planes.ebpf.links import link_info, pinned_places
+from blixt_backend.planes.ebpf.maps import BpfMap
+from blixt_backend.planes.ebpf.pins import Pins
+from blixt_backend.planes.ebpf.slots import SlotReader
+
+Row = dict[str, Any]
+_COUNTED = ("services", "endpoints", "source_ranges", "devices", "connections", "affinities")
+
+
+class NothingPinnedError(Exception):
+    """No maps of this layout version under the root."""
+
+
+def families(pins: Pins) -> list[Layout]:
+    """The families that have maps. Raises NothingPinnedError."""
+    found = [layout for layout in FAMILIES if (pins.maps(layout) / "services").exists()]
+    if not found:
+        raise NothingPinnedError(
+            f"nothing is pinned under {pins.root}: no blixt-backend ran here, or it has another --pin-root"
+        )
+    return found
+
+
+def services(pins: Pins) -> Iterator[Row]:
+    """Every service id: its frontends, its endpoints with their shares of new connections, its counters.
+
+    `shares` of an endpoint, and `refused_shares`, has one number for each distinct table of choices; a
+    frontend's
+    `inside` (clients on this node) and `outside` (from the network) are positions in them, None: no endpoint.
+    """
+    for layout in families(pins):
+        folder = pins.maps(layout)
+        with BpfMap.open(folder / "names") as opened:
+            names = {int.from_bytes(k, sys.byteorder): v.rstrip(b"\0").decode() for k, v in opened.items()}
+        with BpfMap.open(folder / "endpoints") as opened:
+            endpoints = _live_endpoints(layout, opened)
+        own = defaultdict(list)
+        for index, endpoint in endpoints.items():
+            own[endpoint["service"]].append(index)
+        with BpfMap.open(folder / "services") as opened:
+            rows = defaultdict(list)
+            for key, value in opened.items():
+                row = layout.service.unpack(value)
+                rows[row[0]].append((key, row))
+        with BpfMap.open(folder / "counters") as opened:
+            counters = dict(opened.summed(max(rows, default=0) + 1))
+        with BpfMap.open(folder / "slots") as opened:
+            reader = SlotReader(layout, opened, [row for found in rows.values() for _, row in found])
+        for number in sorted(rows, key=lambda n: (names.get(n, ""), n)):
+            yield {
+                "family": layout.name,
+                "id": number,
+                "name": names.get(number, ""),
+                **_service(layout, sorted(rows[number]), own[number], endpoints, reader),
+                **dict(zip(COUNTER_FIELDS, counters.get(number, (0,) * len(COUNTER_FIELDS)), strict=True)),
+            }
+
+
+def _live_endpoints(layout: Layout, opened: BpfMap) -> dict[int, Row]:
+    found: dict[int, Row] = {}
+    index = 0
+    for _, values in opened.chunks():
+        if values.count(0) < len(values):
+            for number, row in enumerate(layout.endpoint.iter_unpack(values), index):
+                identity, flags, generation, service = row
+                if flags & EndpointFlag.LIVE:
+                    found[number] = {
+                        "address": _address(identity[: layout.size]),
+                        "port": int.from_bytes(identity[layout.size :], "big"),
+                        "local": bool(flags & EndpointFlag.LOCAL),
+                        "draining": bool(flags & EndpointFlag.DRAINING),
+                        "generation": generation,
+                        "service": service,
+                    }
+        index += len(values) // layout.endpoint.size
+    return found
+
+
+def _service(
+    layout: Layout,
+    rows: Sequence[tuple[bytes, tuple[int, ...]]],
+    own: Sequence[int],
+    endpoints: dict[int, Row],
+    reader: SlotReader,
+) -> Row:
+    tables: dict[tuple[int, int], int] = {}
+    frontends = []
+    for key, (_, flags, *places, _ticks) in rows:
+        address, port, protocol = layout.frontend.unpack(key)
+        inside, outside = (
+            tables.setdefault((first, count), len(tables)) if count else None
+            for first, count in (places[:2], places[2:])
+        )
+        dropped = ServiceFlag.DROP_OUTSIDE | ServiceFlag.DROP_INSIDE
+        frontends.append(
+            {
+                "address": _address(address),
+                "port": int.from_bytes(port, "big"),
+                "protocol": Protocol(protocol).name,
+                "inside": inside,
+                "outside": outside,
+                "source_ranges": bool(flags & ServiceFlag.SOURCE_RANGES),
+                "without_endpoint": "drop" if flags & dropped else "refuse",
+            }
+        )
+    shares = [reader.shares(first, count) for first, count in tables]
+    known = dict.fromkeys([*own, *(index for table in shares for index in table if index in endpoints)])
+    return {
+        "frontends": frontends,
+        "endpoints": [
+            {
+                **{field: endpoints[index][field] for field in ("address", "port", "local", "draining")},
+                "shares": [round(table.get(index, 0.0), 6) for table in shares],
+            }
+            for index in known
+        ],
+        "refused_shares": [round(table.get(ENDPOINT_REJECT, 0.0), 6) for table in shares],
+        "affinity_seconds": round(rows[0][1][6] * (1 << TICK_SHIFT) / 1e9),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFilter:
+    """Which connections are wanted; None: any. Addresses are packed, the port is in host order."""
+
+    service: bytes | None = None
+    service_port: int | None = None
+    endpoint: bytes | None = None
+
+    def takes(self, flow: tuple[Any, ...], entry: Row) -> bool:
+        return (
+            self.service in (None, flow[1])
+            and self.service_port in (None, int.from_bytes(flow[3], "big"))
+            and self.endpoint in (None, entry["destination"])
+        )
+
+
+def connections(pins: Pins, wanted: ConnectionFilter | None = None) -> Iterator[Row]:
+    """Every connection once, with both directions' packets and bytes."""
+    wanted = wanted or ConnectionFilter()
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> TICK_SHIFT
+    for layout in families(pins):
+        folder = pins.maps(layout)
+        with BpfMap.open(folder / "names") as opened:
+            names = {int.from_bytes(k, sys.byteorder): v.rstrip(b"\0").decode() for k, v in opened.items()}
+        with BpfMap.open(folder / "connections") as opened:
+            for keys, values in opened.chunks():
+                flows = layout.flow.iter_unpack(keys)
+                for flow, value in zip(flows, layout.connection.iter_unpack(values), strict=True):
+                    entry = dict(zip(CONNECTION_FIELDS, value, strict=True))
+                    if not entry["flags"] & ConnectionFlag.REPLY and wanted.takes(flow, entry):
+                        reply = _partner(layout, opened, flow[4], entry)
+                        yield _connection(layout, flow, entry, reply, names, now)
+
+
+def _partner(layout: Layout, opened: BpfMap, protocol: int, entry: Row) -> Row | None:
+    """The entry of the endpoint's packets: it is keyed by what the client's become, turned round."""
+    key = layout.flow.pack(
+        entry["destination"], entry["source"], entry["destination_port"], entry["source_port"], protocol
+    )
+    value = opened.lookup(key)
+    return dict(zip(CONNECTION_FIELDS, layout.connection.unpack(value), strict=True)) if value else None
+
+
+def _connection(
+    layout: Layout, flow: tuple[Any, ...], entry: Row, reply: Row | None, names: dict[int, str], now: int
+) -> Row:
+    source, destination, source_port, destination_port, protocol = flow
+    answered = reply is not None and reply["packets"] > 0
+    seen = max(entry["seen_tick"], reply["seen_tick"] if reply else 0)
+    return {
+        "family": layout.name,
+        "protocol": Protocol(protocol).name,
+        "client": _address(source),
+        "client_port": int.from_bytes(source_port, "big"),
+        "service": _address(destination),
+        "service_port": int.from_bytes(destination_port, "big"),
+        "service_name": names.get(entry["service"], ""),
+        "endpoint": _address(entry["destination"]),
+        "endpoint_port": int.from_bytes(entry["destination_port"], "big"),
+        "masquerade": _address(entry["source"]) if entry["flags"] & ConnectionFlag.MASQUERADED else "",
+        "masquerade_port": (
+            int.from_bytes(entry["source_port"], "big") if entry["flags"] & ConnectionFlag.MASQUERADED else 0
+        ),
+        "state": _state(entry["flags"] | (reply["flags"] if reply else 0), answered),
+        "seen_seconds_ago": round((now - seen & 0xFFFFFFFF) * (1 << TICK_SHIFT) / 1e9, 1),
+        "packets_in": entry["packets"],
+        "bytes_in": entry["bytes"],
+        "packets_out": reply["packets"] if reply else 0,
+        "bytes_out": reply["bytes"] if reply else 0,
+    }
+
+
+def _state(flags: int, answered: bool) -> str:
+    """new, established, closing or closed."""
+    both = ConnectionFlag.FIN_CLIENT | ConnectionFlag.FIN_ENDPOINT
+    if flags & ConnectionFlag.RESET or flags & both == both:
+        return "closed"
+    if flags & both:
+        return "closing"
+    return "established" if answered else "new"
+
+
+def drops(pins: Pins) -> list[Row]:
+    """Every reason with its packets since the start, by family."""
+    counted: dict[int, Row] = {
+        reason: {"reason": reason.name.lower(), "meaning": DROP_WORDS[reason]} for reason in DROP_WORDS
+    }
+    for layout in families(pins):
+        for row in counted.values():
+            row[layout.name] = 0
+        with BpfMap.open(pins.maps(layout) / "drops") as opened:
+            for index, (packets,) in opened.summed():
+                if index != DropReason.NONE and index in counted:
+                    counted[index][layout.name] = packets
+    return list(counted.values())
+
+
+def status(pins: Pins) -> Row:
+    """Hooks, devices, and how full the maps are."""
+    found = families(pins)
+    return {
+        "pin_root": str(pins.root),
+        "devices": _devices(pins, found),
+        "hooks": [hook for layout in found for hook in _hooks(pins, layout)],
+        "maps": [row for layout in found for row in _map_sizes(pins, layout)],
+        "not_fitting": {layout.name: _unfit(pins, layout) for layout in found},
+    }
+
+
+def _devices(pins: Pins, found: Sequence[Layout]) -> list[Row]:
+    rows: dict[int, Row] = {}
+    for layout in found:
+        with BpfMap.open(pins.maps(layout) / "devices") as opened:
+            for key, value in opened.items():
+                ifindex = int.from_bytes(key, sys.byteorder)
+                address, flags = layout.device.unpack(value)
+                role = "uplink" if flags & DeviceFlag.UPLINK else "pod"
+                row = rows.setdefault(
+                    ifindex, {"ifindex": ifindex, "name": _interface(ifindex), "role": role, "masquerade": []}
+                )
+                if flags & DeviceFlag.MASQUERADE:
+                    row["masquerade"].append(_address(address))
+    return sorted(rows.values(), key=lambda row: (row["role"] != "uplink", row["name"]))
+
+
+def _hooks(pins: Pins, layout: Layout) -> Iterator[Row]:
+    for place in pinned_places(pins.links(layout)):
+        fd = obj_get(pins.links(layout) / f"{place.hook}-{place.ifindex}")
+        try:
+            info = link_info(fd)
+        finally:
+            os.close(fd)
+        name = _interface(place.ifindex) if info.ifindex else ""
+        yield {
+            "family": layout.name,
+            "interface": name,
+            "ifindex": place.ifindex,
+            "hook": place.hook,
+            "by": "link",
+            "program_id": info.program,
+        }
+    for place, program in clsact.attached_programs(layout):
+        yield {
+            "family": layout.name,
+            "interface": _interface(place.ifindex),
+            "ifindex": place.ifindex,
+            "hook": place.hook,
+            "by": "clsact",
+            "program_id": program,
+        }
+
+
+def _unfit(pins: Pins, layout: Layout) -> int:
+    """Service ports that the last change left as they were, since a map was full."""
+    with BpfMap.open(pins.maps(layout) / "unfit") as opened:
+        return int.from_bytes(opened.lookup(bytes(4)) or b"", sys.byteorder)
+
+
+def _map_sizes(pins: Pins, layout: Layout) -> Iterator[Row]:
+    for name in _COUNTED:
+        with BpfMap.open(pins.maps(layout) / name) as opened:
+            size = opened.info.max_entries
+            if name == "endpoints":  # an array: what counts is who lives in it, and index 0 is nobody's
+                used, size = len(_live_endpoints(layout, opened)), size - 1
+            else:
+                used = opened.count()
+            yield {"family": layout.name, "map": name, "used": used, "size": size}
+
+
+def _interface(ifindex: int) -> str:
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return ""
+
+
+def _address(packed: bytes) -> str:
+    return str(ipaddress.ip_address(packed))

@@ -1,0 +1,154 @@
+"""One family's service maps: read whole, and written in batches in the order that no packet can trip over."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blixt_backend.planes.ebpf.layout import Layout
+from blixt_backend.planes.ebpf.maps import BpfMap, joined
+
+#: Of the map of names, which only userspace uses: `namespace/name:port/PROTOCOL`, cut to this many bytes.
+NAME_BYTES = 192
+_RANGE_PRESENT = (1).to_bytes(4, sys.byteorder)
+_COUNTERS_CHUNK = 512
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a change writes. Keys and values are packed rows; None deletes."""
+
+    endpoints: dict[int, bytes] = field(default_factory=dict)
+    ranges: set[bytes] = field(default_factory=set)
+    slots: list[tuple[int, bytes]] = field(default_factory=list)
+    services: dict[bytes, bytes | None] = field(default_factory=dict)
+    gone_endpoints: dict[int, bytes] = field(default_factory=dict)
+    gone_ranges: set[bytes] = field(default_factory=set)
+    names: dict[int, bytes | None] = field(default_factory=dict)
+    new_ids: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.endpoints
+            or self.ranges
+            or self.slots
+            or self.services
+            or self.gone_endpoints
+            or self.gone_ranges
+            or self.names
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the kernel holds. Endpoints: (index, identity, flags, generation, service) where any byte is
+    set."""
+
+    services: dict[bytes, tuple[int, ...]]
+    slots: bytes
+    endpoints: list[tuple[int, bytes, int, int, int]]
+    ranges: set[bytes]
+    names: dict[int, bytes]
+
+
+class ServiceMaps:
+    """The maps that the reconciler owns, opened from their pins. Every method may raise BpfError."""
+
+    NAMES = ("services", "slots", "endpoints", "source_ranges", "counters", "names", "unfit")
+
+    def __init__(self, layout: Layout, maps: dict[str, BpfMap]) -> None:
+        self.layout = layout
+        self.maps = maps
+
+    @classmethod
+    def open(cls, layout: Layout, folder: Path) -> ServiceMaps:
+        return cls(layout, {name: BpfMap.open(folder / name) for name in cls.NAMES})
+
+    def limit(self, name: str) -> int:
+        return self.maps[name].info.max_entries
+
+    def close(self) -> None:
+        for opened in self.maps.values():
+            opened.close()
+
+    def read(self) -> Snapshot:
+        layout = self.layout
+        keys, values = self.maps["services"].dump()
+        size = layout.frontend.size
+        rows = layout.service.iter_unpack(values)
+        services = {keys[i * size : (i + 1) * size]: row for i, row in enumerate(rows)}
+        top = max((max(row[2] + row[3], row[4] + row[5]) for row in services.values()), default=0)
+        ranges, _ = self.maps["source_ranges"].dump()
+        size = layout.source_range.size
+        return Snapshot(
+            services=services,
+            slots=self.maps["slots"].dump(top)[1] if top else b"",
+            endpoints=self._endpoints(),
+            ranges={ranges[start : start + size] for start in range(0, len(ranges), size)},
+            names={int.from_bytes(key, sys.byteorder): value for key, value in self.maps["names"].items()},
+        )
+
+    def note_unfit(self, ports: int) -> None:
+        """Leave behind how many ports didn't fit, for whoever asks without a daemon."""
+        self.maps["unfit"].update(bytes(4), ports.to_bytes(4, sys.byteorder))
+
+    def _endpoints(self) -> list[tuple[int, bytes, int, int, int]]:
+        found, index = [], 0
+        for _, values in self.maps["endpoints"].chunks():
+            if values.count(0) == len(values):
+                index += len(values) // self.layout.endpoint.size
+                continue
+            for identity, flags, generation, service in self.layout.endpoint.iter_unpack(values):
+                if generation or flags:
+                    found.append((index, identity, flags, generation, service))
+                index += 1
+        return found
+
+    def write(self, batch: Batch) -> None:
+        """Add what is pointed at, point, then remove what nothing points at any more."""
+        self._clear_counters(batch.new_ids)
+        self._write_names(batch.names)  # before all else: after a crash they tell whose an id was to be
+        self._write_array("endpoints", batch.endpoints)
+        if batch.ranges:
+            keys = b"".join(batch.ranges)
+            self.maps["source_ranges"].update_joined(keys, _RANGE_PRESENT * len(batch.ranges))
+        self._write_slots(batch.slots)
+        pointed = joined((key, value) for key, value in batch.services.items() if value is not None)
+        self.maps["services"].update_joined(*pointed)
+        self.maps["services"].delete_joined(
+            b"".join(k for k, value in batch.services.items() if value is None)
+        )
+        self._write_array("endpoints", batch.gone_endpoints)
+        self.maps["source_ranges"].delete_joined(b"".join(batch.gone_ranges))
+        self._delete_names(batch.names)
+
+    def _write_array(self, name: str, rows: dict[int, bytes]) -> None:
+        self.maps[name].update_joined(array("I", rows).tobytes(), b"".join(rows.values()))
+
+    def _write_slots(self, slots: Iterable[tuple[int, bytes]]) -> None:
+        size = self.layout.slot.size
+        keys, contents = array("I"), []
+        for start, content in slots:
+            keys.extend(range(start, start + len(content) // size))
+            contents.append(content)
+        self.maps["slots"].update_joined(keys.tobytes(), b"".join(contents))
+
+    def _write_names(self, names: dict[int, bytes | None]) -> None:
+        kept = {number: name for number, name in names.items() if name is not None}
+        self.maps["names"].update_joined(
+            array("I", kept).tobytes(), b"".join(name.ljust(NAME_BYTES, b"\0") for name in kept.values())
+        )
+
+    def _delete_names(self, names: dict[int, bytes | None]) -> None:
+        gone = array("I", (number for number, name in names.items() if name is None))
+        self.maps["names"].delete_joined(gone.tobytes())
+
+    def _clear_counters(self, ids: list[int]) -> None:
+        """An id that was another service's once starts at zero."""
+        counters = self.maps["counters"]
+        for start in range(0, len(ids), _COUNTERS_CHUNK):
+            chunk = array("I", ids[start : start + _COUNTERS_CHUNK])
+            counters.update_joined(chunk.tobytes(), bytes(counters.stride * len(chunk)))

@@ -1,0 +1,155 @@
+"""The eBPF plane's command-line options, and their values checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import click
+
+from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
+from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
+from blixt_backend.planes.ebpf.programs import Sizes
+
+_MOST_ENTRIES = 1 << 24
+
+
+class XdpMode(Enum):
+    """Where XDP runs on an uplink."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    GENERIC = "generic"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Source ports for masquerading: `count` from `first`, host order."""
+
+    first: int = 1024
+    count: int = 28976
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.first + self.count - 1}"
+
+
+class PortRangeType(click.ParamType[PortRange]):
+    """FIRST-LAST, both included."""
+
+    name = "range"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> PortRange:
+        if isinstance(value, PortRange):
+            return value
+        first, dash, last = str(value).partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
+            self.fail(f"{value!r} is no range of ports such as 1024-29999", param, ctx)
+        return PortRange(int(first), int(last) - int(first) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the plane was asked to do."""
+
+    interfaces: tuple[str, ...] = ()
+    pod_interfaces: tuple[str, ...] = DEFAULT_POD_PATTERNS
+    xdp: XdpMode = XdpMode.AUTO
+    pin_root: Path = DEFAULT_ROOT
+    sizes: Sizes = field(default_factory=Sizes)
+    masquerade_ports: PortRange = field(default_factory=PortRange)
+
+
+def pin_root_option() -> click.Option:
+    """Also of the commands that read the pins."""
+    return click.Option(
+        ["--pin-root"],
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_ROOT,
+        show_default=True,
+        help="Where maps and links are pinned: a folder of a BPF file system (mounted if there is none).",
+    )
+
+
+def options() -> list[click.Parameter]:
+    sizes = Sizes()
+    entries = click.IntRange(1, _MOST_ENTRIES)
+    modes = click.Choice([mode.value for mode in XdpMode])
+    return [
+        click.Option(
+            ["--interface", "interfaces"],
+            metavar="NAME",
+            multiple=True,
+            help="An uplink: where clients from outside and other nodes' packets come in. Repeatable; may be "
+            "a pattern such as 'eth*', which also takes interfaces that come later.",
+        ),
+        click.Option(
+            ["--pod-interface", "pod_interfaces"],
+            metavar="PATTERN",
+            multiple=True,
+            default=DEFAULT_POD_PATTERNS,
+            show_default=True,
+            help="The node's ends of the pods' interfaces, followed as they come and go. Repeatable.",
+        ),
+        click.Option(
+            ["--xdp"],
+            type=modes,
+            default=XdpMode.AUTO.value,
+            show_default=True,
+            help="XDP on the uplinks, before TC. auto: native where the driver takes it, except on a veth, "
+            "where it would cut bulk TCP to a tenth; else off.",
+        ),
+        pin_root_option(),
+        click.Option(
+            ["--max-services"],
+            type=entries,
+            default=sizes.services,
+            show_default=True,
+            help="Most pairs of a service's address and port, for each IP family.",
+        ),
+        click.Option(
+            ["--max-endpoints"],
+            type=entries,
+            default=sizes.endpoints,
+            show_default=True,
+            help="Most endpoints, counted for each service port they serve, for each IP family.",
+        ),
+        click.Option(
+            ["--max-connections"],
+            type=entries,
+            default=sizes.connections,
+            show_default=True,
+            help="Most entries for connections (each takes two), for each IP family; "
+            "the least recently used go.",
+        ),
+        click.Option(
+            ["--masquerade-ports"],
+            type=PortRangeType(),
+            default="1024-29999",
+            show_default=True,
+            metavar="FIRST-LAST",
+            help="Source ports towards endpoints on other nodes: below node ports and ephemeral ports, "
+            "so that they meet no socket of this node.",
+        ),
+    ]
+
+
+def settings(
+    interfaces: tuple[str, ...],
+    pod_interfaces: tuple[str, ...],
+    xdp: str,
+    pin_root: Path,
+    max_services: int,
+    max_endpoints: int,
+    max_connections: int,
+    masquerade_ports: PortRange,
+) -> Settings:
+    return Settings(
+        interfaces=interfaces,
+        pod_interfaces=pod_interfaces,
+        xdp=XdpMode(xdp),
+        pin_root=pin_root.absolute(),
+        sizes=Sizes(max_services, max_endpoints, max_connections),
+        masquerade_ports=masquerade_ports,
+    )

@@ -1,0 +1,41 @@
+"""What the kernel holds of one service port, as the reconciler remembers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blixt_backend.planes.ebpf.compile import Identity, PortKey
+from blixt_backend.planes.ebpf.kernel import NAME_BYTES
+
+#: First entry and number of entries in the slots array.
+Place = tuple[int, int]
+NOWHERE: Place = (0, 0)
+
+
+@dataclass(slots=True)
+class PortState:
+    """Rows of one port. A second service id exists only for a second set of source ranges."""
+
+    ids: list[int] = field(default_factory=list)
+    endpoints: dict[Identity, int] = field(default_factory=dict)  # -> index
+    slots: dict[bytes, Place] = field(default_factory=dict)  # by their rows
+    rows: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # frontend -> struct service
+    ranges: frozenset[bytes] = frozenset()
+    #: Frontends that the port asks for, and another port has.
+    contested: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A port that was left as it was, since a map is full."""
+
+    key: PortKey
+    map_name: str
+    used: int
+    limit: int
+
+
+def port_name(key: PortKey, position: int = 0) -> bytes:
+    """A service id's entry in the map of names, padded; `position` tells a port's ids apart."""
+    suffix = f" ({position + 1})" if position else ""
+    return f"{key}{suffix}".encode()[:NAME_BYTES].ljust(NAME_BYTES, b"\0")

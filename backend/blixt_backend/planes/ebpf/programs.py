@@ -1,0 +1,142 @@
+"""One family's object: sized, its pinned maps taken over, loaded; the programs' descriptors while it is
+open."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blixt_backend.planes.base import PlaneError
+from blixt_backend.planes.ebpf.kernel import NAME_BYTES
+from blixt_backend.planes.ebpf.layout import IPV6, Layout
+from blixt_backend.planes.ebpf.libbpf import BpfError, BpfObject, obj_pin
+from blixt_backend.planes.ebpf.maps import ARRAY, BPF_F_NO_PREALLOC, HASH, BpfMap, create_map
+
+log = logging.getLogger(__name__)
+
+OBJECTS = Path(__file__).parents[2] / "objects"
+TC_PROGRAMS = ("uplink_ingress", "pod_ingress", "node_egress")
+XDP_PROGRAM = "uplink_xdp"
+_KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+_BPF_F_IPV6 = 1 << 7
+_FLAG_NAME = b"\0BPF_F_IPV6\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Entries of the maps, for each family."""
+
+    services: int = 65536
+    endpoints: int = 262144
+    connections: int = 524288
+
+    def by_map(self) -> dict[str, int]:
+        return {
+            "services": self.services,
+            "counters": self.services,
+            "source_ranges": self.services,
+            "slots": 2 * self.endpoints,
+            "endpoints": self.endpoints + 1,  # index 0 is taken
+            "connections": self.connections,
+            "affinities": max(self.connections // 8, 1),
+        }
+
+
+#: Which option sizes a map whose size may differ from what is pinned.
+OPTION_OF = {
+    "services": "--max-services",
+    "counters": "--max-services",
+    "source_ranges": "--max-services",
+    "slots": "--max-endpoints",
+    "endpoints": "--max-endpoints",
+    "connections": "--max-connections",
+    "affinities": "--max-connections",
+}
+
+
+class Programs:
+    """Loaded programs of one family. `close` drops them; those behind pinned links run on."""
+
+    def __init__(self, layout: Layout, loaded: BpfObject) -> None:
+        self.layout = layout
+        self._object = loaded
+        self.fds = {name: loaded.program_fd(name) for name in (*TC_PROGRAMS, XDP_PROGRAM)}
+
+    @classmethod
+    def load(
+        cls, layout: Layout, folder: Path, sizes: Sizes, rodata: Mapping[str, int], objects: Path = OBJECTS
+    ) -> Programs:
+        """Take over the maps pinned in `folder`, make those that are missing. Raises PlaneError, BpfError."""
+        opened = BpfObject(objects / f"blixt{6 if layout is IPV6 else 4}.bpf.o")
+        try:
+            missing = rodata.keys() - opened.set_rodata(dict(rodata))
+            if missing:
+                raise PlaneError(
+                    f"{opened.path.name} lacks {', '.join(sorted(missing))}: build it anew, `make bpf`"
+                )
+            for name, entries in sizes.by_map().items():
+                opened.set_max_entries(name, entries)
+            for name in opened.pinned_by_name():
+                _keep_pinned_size(opened, name, folder / name)
+                opened.set_pin_path(name, folder / name)
+            opened.load()
+            _ensure_own_maps(folder, opened.max_entries("services"))
+            return cls(layout, opened)
+        except BaseException:
+            opened.close()
+            raise
+
+    def close(self) -> None:
+        self._object.close()
+
+
+def chain_xdp(ipv4_maps: Path, ipv6: Programs) -> None:
+    """IPv4's XDP program hands what isn't IPv4 to IPv6's."""
+    with BpfMap.open(ipv4_maps / "xdp_next") as following:
+        following.update(bytes(4), ipv6.fds[XDP_PROGRAM].to_bytes(4, sys.byteorder))
+
+
+def checksum_ipv6_flag() -> int:
+    """BPF_F_IPV6 of bpf_l4_csum_replace, if this kernel knows it: an older one rejects unknown flags."""
+    tail = b""
+    with _KERNEL_BTF.open("rb") as btf:
+        while chunk := btf.read(1 << 20):  # several megabytes, of which none should stay in memory
+            if _FLAG_NAME in tail + chunk:
+                return _BPF_F_IPV6
+            tail = chunk[-len(_FLAG_NAME) :]
+    return 0
+
+
+def _keep_pinned_size(opened: BpfObject, name: str, pin: Path) -> None:
+    try:
+        pinned = BpfMap.open(pin)
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            return
+        raise
+    with pinned:
+        held, asked = pinned.info.max_entries, opened.max_entries(name)
+        if (pinned.info.key_size, pinned.info.value_size) != opened.entry_sizes(name):
+            raise PlaneError(
+                f"{pin} was made by another build of Blixt: remove it all with blixt-backend --cleanup"
+            )
+        if held != asked:
+            option = f"; for {OPTION_OF[name]} to count, --cleanup first" if name in OPTION_OF else ""
+            log.warning("map %s keeps its %d entries, not %d: it is in use%s", pin, held, asked, option)
+            opened.set_max_entries(name, held)
+
+
+def _ensure_own_maps(folder: Path, services: int) -> None:
+    """Userspace's own: service id -> namespace/name:port/PROTOCOL, and how many ports don't fit."""
+    own = {
+        "names": (HASH, NAME_BYTES, services, BPF_F_NO_PREALLOC),
+        "unfit": (ARRAY, 4, 1, 0),
+    }
+    for name, (kind, value_size, entries, flags) in own.items():
+        if not (folder / name).exists():
+            with BpfMap(create_map(kind, name, 4, value_size, entries, flags)) as made:
+                obj_pin(made.fd, folder / name)

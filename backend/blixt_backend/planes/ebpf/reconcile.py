@@ -1,0 +1,308 @@
+"""Brings one family's service maps to what is desired, by writing differences only.
+
+What the kernel holds is read once, at a resync; after that this module knows it, since nobody else writes
+those
+maps. Ids, endpoint indexes and generations are taken over from the kernel, so a connection made before a
+restart still finds its endpoint. A failed write makes the next change a resync.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from blixt_backend.model import PackedAddress, ServiceView
+from blixt_backend.planes.ebpf.adopt import ORPHANS, Adopted
+from blixt_backend.planes.ebpf.allocate import FullError, Indexes, Ranges
+from blixt_backend.planes.ebpf.compile import PortKey, PortPlan, compile_view, render_slots
+from blixt_backend.planes.ebpf.endpoints import EndpointTable
+from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
+from blixt_backend.planes.ebpf.ownership import Ownership
+from blixt_backend.planes.ebpf.ports import NOWHERE, PortState, Unfit, port_name
+
+log = logging.getLogger(__name__)
+
+#: Which option sizes a map.
+SIZED_BY = {
+    "services": "--max-services",
+    "source_ranges": "--max-services",
+    "counters": "--max-services",
+    "endpoints": "--max-endpoints",
+    "slots": "--max-endpoints",
+}
+
+
+class Reconciler:
+    """One family. Not thread-safe: one call at a time, in any thread."""
+
+    def __init__(self, maps: ServiceMaps) -> None:
+        self._maps = maps
+        self._layout = maps.layout
+        self._ports: dict[PortKey, PortState] = {}
+        self._by_path: dict[str, list[PortKey]] = {}
+        self._owners = Ownership()
+        self._range_count = 0
+        self._endpoints = EndpointTable(self._layout, maps.limit("endpoints"))
+        self._ids = Indexes("counters", maps.limit("counters"))
+        self._slots = Ranges("slots", maps.limit("slots"))
+        self._known = False
+        self.unfit: dict[PortKey, Unfit] = {}
+
+    @property
+    def in_step(self) -> bool:
+        """Whether it is known what the kernel holds; if not, the next change must carry everything."""
+        return self._known
+
+    @property
+    def family(self) -> str:
+        return self._layout.name
+
+    @property
+    def frontends(self) -> int:
+        return len(self._owners)
+
+    def apply(
+        self,
+        changed: Mapping[str, ServiceView],
+        removed: Iterable[str],
+        desired: Mapping[str, ServiceView],
+        node_addresses: Sequence[PackedAddress],
+        resync: bool,
+    ) -> int:
+        """Write the difference; returns the rows written. Raises BpfError; ports that didn't fit are in
+        `unfit`."""
+        plans = {path: compile_view(view, self._layout, node_addresses) for path, view in changed.items()}
+        batch = Batch()
+        resync = resync or not self._known
+        self._known = False
+        gone = set(removed)
+        if resync:
+            self.unfit.clear()
+            gone |= self._adopt(plans, batch)
+        for path in gone:
+            self._update_path(path, [], batch)
+        for path, found in plans.items():
+            self._update_path(path, found, batch)
+        self._settle_claims(desired, node_addresses, batch)
+        self._maps.write(batch)
+        for allocator in (self._ids, self._endpoints.indexes, self._slots):
+            allocator.settle()
+        self._maps.note_unfit(len(self.unfit))
+        self._known = True
+        return _rows(batch)
+
+    def _adopt(self, plans: Mapping[str, list[PortPlan]], batch: Batch) -> set[str]:
+        """Rebuild the state from the kernel's maps; returns the paths that must go."""
+        held = self._maps.read()
+        every_plan = (plan for found in plans.values() for plan in found)
+        adopted = Adopted(self._layout, held, every_plan, self._maps.limit)
+        self._ports, self._endpoints = adopted.ports, adopted.endpoints
+        self._ids, self._slots = adopted.ids, adopted.slots
+        self._range_count = len(held.ranges)
+        self._by_path, self._owners = {}, Ownership()
+        for key, state in adopted.ports.items():
+            self._by_path.setdefault(key.path, []).append(key)
+            for frontend in state.rows:
+                self._owners.give(frontend, key)
+        batch.gone_endpoints.update(adopted.strays)
+        return {ORPHANS} & self._by_path.keys()
+
+    # -- one service ------------------------------------------------------------------------------------
+
+    def _update_path(self, path: str, plans: Sequence[PortPlan], batch: Batch) -> None:
+        wanted = {plan.key for plan in plans}
+        for key in self._by_path.get(path, ()):
+            if key not in wanted:
+                self._remove(key, batch)
+        for plan in plans:
+            try:
+                self._update(plan, batch)
+                self.unfit.pop(plan.key, None)
+            except FullError as full:
+                self.unfit[plan.key] = Unfit(plan.key, full.what, full.used, full.limit)
+        kept = [plan.key for plan in plans if plan.key in self._ports]
+        if kept:
+            self._by_path[path] = kept
+        else:
+            self._by_path.pop(path, None)
+
+    def _update(self, plan: PortPlan, batch: Batch) -> None:
+        """All of a plan, or FullError and nothing."""
+        state = self._ports.get(plan.key) or PortState()
+        rows_wanted = {row.key for row in plan.frontends if self._owners.may_have(row.key, plan.key)}
+        fresh = [identity for identity in plan.endpoints if identity not in state.endpoints]
+        ids_needed = max(1, len(plan.range_sets))
+        self._check_room(rows_wanted - state.rows.keys(), batch)
+        new_ids = self._ids.take(max(ids_needed - len(state.ids), 0))
+        new_indexes: list[int] = []
+        new_slots: dict[bytes, tuple[int, int]] = {}
+        ids = (state.ids + new_ids)[:ids_needed]
+        try:
+            ranges = self._range_keys(plan, ids)
+            self._check_ranges(state, ranges, batch)
+            new_indexes = self._endpoints.indexes.take(len(fresh))
+            endpoints = state.endpoints | dict(zip(fresh, new_indexes, strict=True))
+            used = {i for row in plan.frontends if row.key in rows_wanted for i in (row.inside, row.outside)}
+            contents = [
+                render_slots(slots, endpoints, self._layout) if position in used else b""
+                for position, slots in enumerate(plan.sets)
+            ]
+            for content in contents:
+                if content and content not in state.slots and content not in new_slots:
+                    count = len(content) // self._layout.slot.size
+                    new_slots[content] = (self._slots.take(count), count)
+        except FullError:
+            self._ids.put_back(new_ids)
+            self._endpoints.indexes.put_back(new_indexes)
+            for first, count in new_slots.values():
+                self._slots.put_back(first, count)
+            raise
+        if plan.key not in self._ports:
+            self._ports[plan.key] = state
+        for number in state.ids[ids_needed:]:
+            self._ids.release(number)
+            batch.names[number] = None
+        self._write_ids(plan.key, ids, new_ids, batch)
+        state.ids = ids
+        state.endpoints = endpoints
+        self._write_endpoints(plan, state, batch)
+        self._write_ranges(state, ranges, batch)
+        batch.slots.extend((first, content) for content, (first, _) in new_slots.items())
+        places = [state.slots.get(c) or new_slots.get(c) or NOWHERE for c in contents]
+        self._write_rows(plan, state, rows_wanted, places, batch)
+        for content, place in state.slots.items():
+            if content not in contents:
+                self._slots.release(*place)
+        state.slots = {content: place for content, place in zip(contents, places, strict=True) if content}
+
+    def _remove(self, key: PortKey, batch: Batch) -> None:
+        state = self._ports.pop(key)
+        self.unfit.pop(key, None)
+        for frontend in state.contested:
+            self._owners.forget_claim(frontend, key)
+        for row in state.rows:
+            self._vacate(row, batch)
+        for index in state.endpoints.values():
+            batch.gone_endpoints[index] = self._endpoints.buried(index)
+        for place in state.slots.values():
+            self._slots.release(*place)
+        for number in state.ids:
+            self._ids.release(number)
+            batch.names[number] = None
+        self._write_ranges(state, frozenset(), batch)
+
+    def _vacate(self, frontend: bytes, batch: Batch) -> None:
+        self._owners.vacate(frontend)
+        batch.services[frontend] = None
+
+    # -- the parts of one port --------------------------------------------------------------------------
+
+    def _check_room(self, new: Iterable[bytes], batch: Batch) -> None:
+        additional = sum(key not in self._owners for key in new)
+        used, limit = len(self._owners), self._maps.limit("services")
+        if not additional or used + additional + len(batch.services) <= limit:
+            return
+        # What is deleted is there until everything else is written.
+        deleted = sum(row is None for row in batch.services.values())
+        if used + deleted + additional > limit:
+            raise FullError("services", used, limit)
+
+    def _check_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
+        new, limit = len(ranges - state.ranges), self._maps.limit("source_ranges")
+        if new and self._range_count + len(batch.gone_ranges) + new > limit:
+            raise FullError("source_ranges", self._range_count, limit)
+
+    def _range_keys(self, plan: PortPlan, ids: Sequence[int]) -> frozenset[bytes]:
+        pack = self._layout.source_range.pack
+        return frozenset(
+            pack(32 + length, number.to_bytes(4, "big"), network)
+            for number, ranges in zip(ids, plan.range_sets, strict=False)
+            for length, network in ranges
+        )
+
+    def _write_ids(self, key: PortKey, ids: list[int], new: list[int], batch: Batch) -> None:
+        batch.new_ids.extend(new)
+        for number in new:
+            batch.names[number] = port_name(key, ids.index(number)).rstrip(b"\0")
+
+    def _write_endpoints(self, plan: PortPlan, state: PortState, batch: Batch) -> None:
+        service, written = state.ids[0], self._endpoints.written
+        for identity, flags in plan.endpoints.items():
+            index = state.endpoints[identity]
+            row = written(index, identity, flags, service)
+            if row is not None:
+                batch.endpoints[index] = row
+        for identity in state.endpoints.keys() - plan.endpoints.keys():
+            index = state.endpoints.pop(identity)
+            batch.gone_endpoints[index] = self._endpoints.buried(index)
+
+    def _write_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
+        new, gone = ranges - state.ranges, state.ranges - ranges
+        batch.ranges = batch.ranges - gone | new
+        batch.gone_ranges = batch.gone_ranges - new | gone
+        self._range_count += len(new) - len(gone)
+        state.ranges = ranges
+
+    def _write_rows(
+        self,
+        plan: PortPlan,
+        state: PortState,
+        wanted: set[bytes],
+        places: Sequence[tuple[int, int]],
+        batch: Batch,
+    ) -> None:
+        for key in state.rows.keys() - wanted:
+            del state.rows[key]
+            self._vacate(key, batch)
+        contested = set()
+        for key, flags, inside, outside, ranges in plan.frontends:
+            if key not in wanted:
+                contested.add(key)
+                if key not in state.contested:
+                    log.warning(
+                        "%s has no %s: %s has it", plan.key, self._readable(key), self._owners.owner(key)
+                    )
+                continue
+            row = (state.ids[max(ranges, 0)], flags, *places[inside], *places[outside], plan.affinity_ticks)
+            loser = self._owners.give(key, plan.key)
+            if loser is not None:
+                self._dispossess(loser, key)
+            if state.rows.get(key) != row:
+                state.rows[key] = row
+                batch.services[key] = self._layout.service.pack(*row)
+        for key in state.contested - contested:
+            self._owners.forget_claim(key, plan.key)
+        for key in contested:
+            self._owners.claim(key, plan.key)
+        state.contested = frozenset(contested)
+
+    def _dispossess(self, loser: PortKey, frontend: bytes) -> None:
+        state = self._ports[loser]
+        del state.rows[frontend]
+        if loser.path != ORPHANS:
+            state.contested |= {frontend}
+            self._owners.claim(frontend, loser)
+
+    def _readable(self, frontend: bytes) -> str:
+        address, port, _ = self._layout.frontend.unpack(frontend)
+        return f"{ipaddress.ip_address(address)} port {int.from_bytes(port, 'big')}"
+
+    def _settle_claims(
+        self, desired: Mapping[str, ServiceView], node_addresses: Sequence[PackedAddress], batch: Batch
+    ) -> None:
+        """An address that its owner gave up in this change goes to whoever else asks for it."""
+        while waiting := self._owners.take_waiting():
+            for path in sorted(waiting & desired.keys()):
+                self._update_path(path, compile_view(desired[path], self._layout, node_addresses), batch)
+
+
+def _rows(batch: Batch) -> int:
+    return (
+        len(batch.endpoints)
+        + len(batch.ranges)
+        + sum(len(content) for _, content in batch.slots) // 12
+        + len(batch.services)
+        + len(batch.gone_endpoints)
+        + len(batch.gone_ranges)
+    )

@@ -1,0 +1,68 @@
+"""The plane's options: what they become, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from blixt_backend.planes.base import NodeIdentity
+from blixt_backend.planes.ebpf.options import PortRange, Settings, XdpMode, options, settings
+from blixt_backend.planes.ebpf.plane import EbpfPlane
+from blixt_backend.planes.ebpf.programs import Sizes
+
+
+def parsed(*arguments: str) -> Settings:
+    """What a command line becomes. Raises click.UsageError."""
+    command = click.Command("test", params=options(), callback=settings)
+    found = command.main(list(arguments), standalone_mode=False)
+    assert isinstance(found, Settings)
+    return found
+
+
+def test_the_defaults() -> None:
+    assert parsed() == Settings()
+    assert str(PortRange()) == "1024-29999"
+
+
+def test_every_option_counts() -> None:
+    given = (
+        "--interface eth0 --interface ens* --pod-interface x* --xdp native --pin-root rel --max-services 1"
+    )
+    found = parsed(
+        *given.split(), *["--max-endpoints", "2", "--max-connections", "3", "--masquerade-ports", "5000-5999"]
+    )
+    assert found == Settings(
+        interfaces=("eth0", "ens*"),
+        pod_interfaces=("x*",),
+        xdp=XdpMode.NATIVE,
+        pin_root=Path("rel").absolute(),
+        sizes=Sizes(1, 2, 3),
+        masquerade_ports=PortRange(5000, 1000),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "80", "2-1", "0-5", "1-65536", "a-b", "-5", "1-2-3"])
+def test_a_range_that_is_none_is_bad_usage(text: str) -> None:
+    with pytest.raises(click.UsageError, match="no range of ports"):
+        parsed(f"--masquerade-ports={text}")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--xdp", "fast"), ("--max-services", "0"), ("--max-endpoints", "many")]
+)
+def test_other_values_that_cannot_be(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(click.UsageError):
+        parsed(*arguments)
+
+
+def test_the_plane_is_made_from_its_options() -> None:
+    command = click.Command(
+        "test",
+        params=list(EbpfPlane.options()),
+        callback=lambda **values: EbpfPlane.from_options(NodeIdentity("node"), **values),
+    )
+    assert isinstance(command.main(["--interface", "eth0"], standalone_mode=False), EbpfPlane)
+    assert "--masquerade-ports" in CliRunner().invoke(command, ["--help"]).output
