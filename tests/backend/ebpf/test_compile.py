@@ -124,6 +124,14 @@ def test_without_a_local_endpoint_policy_local_drops(
     assert flags == {frontend("10.96.0.1", 80): cluster_flags, frontend("203.0.113.7", 80): external_flags}
 
 
+@pytest.mark.parametrize("endpoints", [(), (endpoint("10.0.0.2", scopes=Scope.NONE),)])
+def test_without_any_endpoint_policy_local_refuses(endpoints: tuple[Endpoint, ...]) -> None:
+    local = service(
+        load_balancer_ips=(ip("203.0.113.7"),), external_traffic_local=True, internal_traffic_local=True
+    )
+    assert {row.flags for row in one(ServiceView(local, endpoints)).frontends} == {0}
+
+
 def test_a_draining_endpoint_is_in_no_set_and_stays_an_endpoint() -> None:
     plan = one(ServiceView(service(), (endpoint("10.0.0.1"), endpoint("10.0.0.2", scopes=Scope.NONE))))
     assert plan.sets == (SlotSet((identity("10.0.0.1"),)),)
@@ -167,6 +175,20 @@ def test_a_reject_share_is_a_choice_of_nobody() -> None:
     assert plan.sets == (SlotSet((identity("10.0.0.1", 53), None), (1, 3)),)
     assert plan.frontends[0].flags == ServiceFlag.DROP_UDP_REJECTS
     assert plan.key == PortKey("ns/web", "53", 17)
+
+
+def test_a_share_whose_endpoints_are_of_the_other_family_is_refused() -> None:
+    members = (endpoint("10.0.0.1", group=0, weight=1), endpoint("fd00::2", group=1, weight=3))
+    route = ServiceView(service(origin=Origin.GATEWAY_LISTENER), members)
+    assert one(route).sets == (SlotSet((identity("10.0.0.1"), None), (1, 3)),)
+    plain = ServiceView(service(), members)
+    assert one(plain).sets == (SlotSet((identity("10.0.0.1"),)),)
+
+
+def test_a_share_of_weight_0_is_refused_by_nobody() -> None:
+    members = (endpoint("10.0.0.1", group=0), endpoint("fd00::2", group=1, weight=0, scopes=Scope.NONE))
+    route = ServiceView(service(origin=Origin.GATEWAY_LISTENER), members)
+    assert one(route).sets == (SlotSet((identity("10.0.0.1"),)),)
 
 
 def test_one_address_in_two_groups_gets_both_shares() -> None:
@@ -216,6 +238,16 @@ def test_source_ranges_guard_only_their_targets() -> None:
         frontend("10.96.0.1", 80): (0, -1),
         frontend("203.0.113.7", 80): (ServiceFlag.SOURCE_RANGES, 0),
     }
+
+
+def test_a_filter_of_the_other_family_guards_nothing_and_an_empty_one_lets_nobody_in() -> None:
+    address = ip("203.0.113.7")
+    for ranges, expected in ((((ip("2001:db8::"), 32),), ()), ((), ((),))):
+        guarded = SourceFilter((address,), ranges)
+        plan = one(ServiceView(service(load_balancer_ips=(address,), source_filters=(guarded,))))
+        assert plan.range_sets == expected
+        guards = {row.key: bool(row.flags & ServiceFlag.SOURCE_RANGES) for row in plan.frontends}
+        assert guards == {frontend("10.96.0.1", 80): False, frontend("203.0.113.7", 80): bool(expected)}
 
 
 def test_two_sets_of_ranges_are_told_apart() -> None:

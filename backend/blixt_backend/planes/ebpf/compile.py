@@ -38,6 +38,8 @@ Identity = bytes
 _INTERNAL, _EXTERNAL, _CLUSTER = Scope.INTERNAL.value, Scope.EXTERNAL.value, Scope.CLUSTER.value
 _LIVE, _LOCAL, _DRAINING = EndpointFlag.LIVE.value, EndpointFlag.LOCAL.value, EndpointFlag.DRAINING.value
 _SILENT = EndpointFlag.SILENT.value
+#: (identity, scopes, endpoint)
+Member = tuple[Identity | None, int, Endpoint]
 _CARRIED = (Protocol.TCP, Protocol.UDP)
 
 
@@ -130,6 +132,7 @@ def _compile_port(
     if not addresses:
         return None
     members = _members(view.endpoints, port, layout.size)
+    members += _shares_without_this_family(view, members)
     internal, external, cluster = _slot_sets(members)
     sets = list(dict.fromkeys((internal, external, cluster)))
     ranges_of, range_sets = _source_ranges(service, layout)
@@ -137,9 +140,11 @@ def _compile_port(
     if service.origin is Origin.GATEWAY_LISTENER and port.protocol == Protocol.UDP:
         base = ServiceFlag.DROP_UDP_REJECTS.value
     internal_flags, external_flags = base, base
-    if service.internal_traffic_local and not internal.choices:
+    # Nobody has an endpoint: that is refused, whatever the policy.
+    somewhere = bool(cluster.choices)
+    if service.internal_traffic_local and somewhere and not internal.choices:
         internal_flags |= (ServiceFlag.DROP_INSIDE | ServiceFlag.DROP_OUTSIDE).value
-    if service.external_traffic_local and not external.choices:
+    if service.external_traffic_local and somewhere and not external.choices:
         external_flags |= ServiceFlag.DROP_OUTSIDE.value
     inner, outer, whole = sets.index(internal), sets.index(external), sets.index(cluster)
     frontends = []
@@ -180,12 +185,10 @@ def _frontend_addresses(
     return found
 
 
-def _members(
-    endpoints: Sequence[Endpoint], port: PortMapping, size: int
-) -> list[tuple[Identity | None, int, Endpoint]]:
-    """(identity, scopes, endpoint) of every endpoint that has this port and an address of this family."""
+def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> list[Member]:
+    """Every endpoint that has this port and an address of this family."""
     usual = (port.target_port or port.port).to_bytes(2, "big")
-    found: list[tuple[Identity | None, int, Endpoint]] = []
+    found: list[Member] = []
     for endpoint in endpoints:
         scopes = endpoint.scopes.value
         if endpoint.reject:
@@ -204,7 +207,16 @@ def _members(
     return found
 
 
-def _slot_sets(members: Sequence[tuple[Identity | None, int, Endpoint]]) -> tuple[SlotSet, SlotSet, SlotSet]:
+def _shares_without_this_family(view: ServiceView, members: Sequence[Member]) -> list[Member]:
+    """A route's backend that has endpoints of the other family only keeps its share here: it is refused."""
+    if view.service.origin is not Origin.GATEWAY_LISTENER:
+        return []
+    present = {endpoint.group for _, scopes, endpoint in members if scopes}
+    absent = {e.group: e for e in view.endpoints if e.scopes and e.group not in present}
+    return [(None, endpoint.scopes.value, endpoint) for endpoint in absent.values()]
+
+
+def _slot_sets(members: Sequence[Member]) -> tuple[SlotSet, SlotSet, SlotSet]:
     """The sets of scope INTERNAL, EXTERNAL and CLUSTER."""
     every = _INTERNAL | _EXTERNAL | _CLUSTER
     if all(scopes & every == every for _, scopes, _ in members):
@@ -217,7 +229,7 @@ def _slot_sets(members: Sequence[tuple[Identity | None, int, Endpoint]]) -> tupl
     return internal, external, cluster
 
 
-def _slot_set(members: Sequence[tuple[Identity | None, int, Endpoint]]) -> SlotSet:
+def _slot_set(members: Sequence[Member]) -> SlotSet:
     """Weights of a set's members: a group's weight shared evenly by those of the group that are in the
     set."""
     if not members:
@@ -239,9 +251,7 @@ def _slot_set(members: Sequence[tuple[Identity | None, int, Endpoint]]) -> SlotS
     return SlotSet(tuple(weights), () if set(reduced) <= {1} else reduced)
 
 
-def _endpoint_flags(
-    members: Sequence[tuple[Identity | None, int, Endpoint]], sets: Sequence[SlotSet]
-) -> dict[Identity, int]:
+def _endpoint_flags(members: Sequence[Member], sets: Sequence[SlotSet]) -> dict[Identity, int]:
     """Every real endpoint with its flags; one that no set chooses keeps its connections only, and if it
     answers nobody, its UDP flows choose another."""
     chosen = set().union(*(slots.choices for slots in sets))
@@ -258,8 +268,10 @@ def _endpoint_flags(
 def _source_ranges(
     service: Service, layout: Layout
 ) -> tuple[dict[PackedAddress, int], tuple[tuple[tuple[int, bytes], ...], ...]]:
-    """Guarded address -> position of its set of ranges. A filter without ranges of a family says nothing of
-    it."""
+    """Guarded address -> position of its set of ranges.
+
+    A filter with ranges of the other family only says nothing of this one; without any, nobody gets in.
+    """
     wanted: dict[PackedAddress, set[tuple[int, bytes]]] = {}
     for source_filter in service.source_filters:
         ranges = {
@@ -267,7 +279,7 @@ def _source_ranges(
             for address, length in source_filter.ranges
             if len(address) == layout.size
         }
-        for target in source_filter.targets if ranges else ():
+        for target in source_filter.targets if ranges or not source_filter.ranges else ():
             if len(target) == layout.size:
                 wanted.setdefault(target, set()).update(ranges)
     sets: dict[tuple[tuple[int, bytes], ...], int] = {}
