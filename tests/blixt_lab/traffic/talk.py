@@ -1,0 +1,127 @@
+"""A client's end of one conversation: connect, ask, be answered or know why not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+#: More than any answer of a server's.
+_READ = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to send: `protocol` is tcp or udp, `port` in host order."""
+
+    protocol: str
+    address: str
+    port: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.address else socket.AF_INET
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.protocol} {host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Which server answered, and the client's address and port as that server saw them."""
+
+    server: str
+    client: str
+    client_port: int
+    text: str
+
+
+class TalkError(Exception):
+    """No answer. `reason`: refused, reset, closed, patience, garbled, or an errno's name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+_REASONS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+class Conversation:
+    """An open connection (TCP), or a connected socket (UDP)."""
+
+    def __init__(self, target: Target, link: socket.socket) -> None:
+        self.target = target
+        self._link = link
+
+    async def ask(self, text: str, patience: float) -> Answer:
+        """Send `text`, and wait for its answer. Raises TalkError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(patience):
+                await loop.sock_sendall(self._link, f"{text}\n".encode())
+                return await self._answer(text)
+        except TimeoutError as error:
+            raise TalkError("timeout") from error
+        except OSError as error:
+            raise _trouble(error) from error
+
+    async def _answer(self, text: str) -> Answer:
+        loop = asyncio.get_running_loop()
+        line = b""
+        while not line.endswith(b"\n"):
+            part = await loop.sock_recv(self._link, _READ)
+            if not part:
+                raise TalkError("closed")
+            line = line + part if self.target.protocol == "tcp" else part
+            if self.target.protocol == "udp" and not line.rstrip().endswith(f" {text}".encode()):
+                line = b""  # a late answer to an earlier question
+        fields = line.decode(errors="replace").split()
+        if len(fields) != 4 or fields[3] != text:
+            raise TalkError("garbled")
+        return Answer(fields[0], fields[1], int(fields[2]), text)
+
+
+@contextlib.asynccontextmanager
+async def converse(
+    target: Target, patience: float = 3.0, source: tuple[str, int] | None = None
+) -> AsyncIterator[Conversation]:
+    """Connect, from an address and port if given (port 0: any). Raises TalkError."""
+    kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(target.family, kind) as link:
+        link.setblocking(False)
+        try:
+            if source:
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                link.bind(source)
+            if target.protocol == "tcp":
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(patience):
+                await asyncio.get_running_loop().sock_connect(link, (target.address, target.port))
+        except TimeoutError as error:
+            raise TalkError("timeout") from error
+        except OSError as error:
+            raise _trouble(error) from error
+        yield Conversation(target, link)
+
+
+async def ask(
+    target: Target, text: str = "hello", patience: float = 3.0, source: tuple[str, int] | None = None
+) -> Answer:
+    """One question over a connection of its own. Raises TalkError."""
+    async with converse(target, patience, source) as conversation:
+        return await conversation.ask(text, patience)
+
+
+def _trouble(error: OSError) -> TalkError:
+    number = error.errno or 0
+    return TalkError(_REASONS.get(number) or errno.errorcode.get(number, str(error)))
