@@ -1,0 +1,100 @@
+"""ICMP errors about translated packets find the client, in terms of what the client sent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from blixt_lab import Host, wait_for
+from blixt_lab.traffic import TalkError, Target
+from blixt_lab.traffic.talk import converse
+from blixt_lab.world import Space, World
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("checksums")]
+
+_SMALL, _USUAL = 1400, 1500
+#: linux/in.h and linux/in6.h; Python's socket module lacks some of them.
+_IP_MTU_DISCOVER, _IP_MTU, _IPV6_MTU_DISCOVER, _IPV6_MTU, _DISCOVER_DO = 10, 14, 23, 24, 2
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("endpoint", ["1-1", "2-1"], ids=["local", "remote"])
+@pytest.mark.parametrize("client", ["client1", "pod-1-2", "node1"])
+def test_a_pods_port_unreachable_reaches_the_client(
+    world: World, space: Space, client: str, endpoint: str, version: int
+) -> None:
+    space.serve(world.pod(endpoint), ports={"udp": 9})
+    assert space.outcome(world.cluster[client], ("udp", version)) == "refused"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("endpoint", ["1-1", "2-1"], ids=["this-node", "another-node"])
+def test_too_big_reaches_the_client(world: World, space: Space, endpoint: str, version: int) -> None:
+    pod = world.pod(endpoint)
+    space.serve(pod)
+    target = space.target(("udp", version))
+    with _narrowed(world, pod), world.cluster.client.call(lambda: _strict_socket(target)) as link:
+        wait_for(lambda: _send_and_read_mtu(link, target) == _SMALL, "the client to learn the path's MTU")
+        # What fits the path now gets through, once the error of what did not is taken note of.
+        link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        link.settimeout(3)
+        link.send(b"y" * (_SMALL - 100))
+        assert link.recv(2000).startswith(pod.name.encode())
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_fragmented_datagram_is_dropped_and_counted(world: World, space: Space, version: int) -> None:
+    space.serve(world.pod("1-1"))
+    target, node = space.target(("udp", version)), world.cluster["node1"]
+    before = _fragments(world, node)
+
+    async def send() -> None:
+        async with converse(target) as conversation:
+            await conversation.ask("x" * 3000, 0.5)
+
+    with pytest.raises(TalkError, match="timeout"):
+        world.cluster.client.do(send())
+    assert _fragments(world, node)[f"ipv{version}"] == before[f"ipv{version}"] + 1
+
+
+def _fragments(world: World, node: Host) -> dict[str, int]:
+    (row,) = (row for row in world.blixt.inspect(node, "drops") if row["reason"] == "fragment")
+    return {family: row[family] for family in ("ipv4", "ipv6")}
+
+
+@contextlib.contextmanager
+def _narrowed(world: World, pod: Host) -> Iterator[None]:
+    """Both ends of the pod's veth take less than the fabric, as under an overlay."""
+    node = world.cluster.node_of(pod)
+
+    def set_mtu(size: int) -> None:
+        node.ip(f"link set veth{pod.name[-1]} mtu {size}")
+        pod.ip(f"link set eth0 mtu {size}")
+
+    set_mtu(_SMALL)
+    try:
+        yield
+    finally:
+        set_mtu(_USUAL)
+
+
+def _strict_socket(target: Target) -> socket.socket:
+    link = socket.socket(target.family, socket.SOCK_DGRAM)
+    if target.family == socket.AF_INET:
+        link.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _DISCOVER_DO)
+    else:
+        link.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _DISCOVER_DO)
+    link.connect((target.address, target.port))
+    link.setblocking(False)
+    return link
+
+
+def _send_and_read_mtu(link: socket.socket, target: Target) -> int:
+    with contextlib.suppress(OSError):  # what the last one met, or too long for the path by now
+        link.send(b"x" * (_SMALL + 20))
+    if target.family == socket.AF_INET:
+        return link.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+    return link.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)

@@ -1,0 +1,96 @@
+"""Who reaches whom through a service, and whose address the endpoint sees."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from blixt_lab import Checksums
+from blixt_lab.traffic import spread
+from blixt_lab.traffic.talk import converse
+from blixt_lab.world import KINDS, Space, World
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("checksums")]
+
+
+def test_a_client_outside_keeps_its_address_towards_an_endpoint_of_the_node(
+    world: World, space: Space
+) -> None:
+    space.serve(world.pod("1-1"))
+    assert space.sights(world.cluster.client) == dict.fromkeys(KINDS, ("pod-1-1", "client1"))
+
+
+def test_a_client_outside_is_masqueraded_towards_an_endpoint_of_another_node(
+    world: World, space: Space
+) -> None:
+    space.serve(world.pod("2-1"))
+    assert space.sights(world.cluster.client) == dict.fromkeys(KINDS, ("pod-2-1", "node1"))
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["cluster-ip", "external-ip"])
+@pytest.mark.parametrize(
+    ("client", "endpoint", "seen"),
+    [
+        pytest.param("pod-1-2", "1-1", "pod-1-2", id="pod-same-node"),
+        pytest.param("pod-2-2", "1-1", "pod-2-2", id="pod-other-node"),
+        pytest.param("pod-1-1", "1-1", "node1", id="pod-itself"),
+        pytest.param("node1", "1-1", "node1", id="node-own-pod"),
+        pytest.param("node1", "2-1", "node1", id="node-other-nodes-pod"),
+    ],
+)
+def test_clients_of_the_cluster(
+    world: World, space: Space, client: str, endpoint: str, seen: str, inside: bool
+) -> None:
+    space.serve(world.pod(endpoint))
+    assert space.sights(world.cluster[client], inside) == dict.fromkeys(KINDS, (f"pod-{endpoint}", seen))
+
+
+@pytest.mark.parametrize("endpoint", ["1-1", "2-1"], ids=["local", "remote"])
+def test_large_exchanges_arrive_whole(world: World, space: Space, endpoint: str) -> None:
+    space.serve(world.pod(endpoint))
+
+    async def exchange(kind: tuple[str, int], size: int, turns: int) -> None:
+        async with converse(space.target(kind), patience=10) as conversation:
+            for turn in range(turns):
+                text = f"{turn}-" + "x" * size
+                assert (await conversation.ask(text, patience=10)).text == text
+
+    for version in (4, 6):
+        world.cluster.client.do(exchange(("tcp", version), 60_000, 30))
+        world.cluster.client.do(exchange(("udp", version), 1300, 30))
+
+
+def test_many_clients_ports_share_the_nodes_address_without_mixing_answers(
+    world: World, space: Space, checksums: Checksums
+) -> None:
+    """Both clients use the same ports to an endpoint of another node, which must tell them apart."""
+    space.serve(world.pod("2-1"))
+    kind = ("udp", 4)
+
+    async def from_port(source: str, port: int) -> str:
+        async with converse(space.target(kind), 3, (source, port)) as conversation:
+            answers = [await conversation.ask(f"{source}.{turn}", 3) for turn in range(3)]
+        return answers[0].client
+
+    async def from_ports(source: str) -> list[str]:
+        return await asyncio.gather(*(from_port(source, port) for port in range(40_000, 40_050)))
+
+    for client in world.cluster.clients:
+        assert set(client.do(from_ports(client.address4))) == {world.cluster["node1"].address4}
+
+
+def test_every_node_serves_a_client_that_reaches_both(world: World, space: Space) -> None:
+    """By equal cost: each connection goes by one node, which masquerades as itself where it must."""
+    cluster = world.cluster
+    client = cluster.clients[1]
+    space.serve(world.pod("2-1"))
+    cluster.route_services(*cluster.nodes, of=[client])
+    try:
+        results = [client.do(spread(space.target(kind), 60)) for kind in KINDS]
+    finally:
+        cluster.route_services(cluster["node1"], of=[client])
+    for result, (_, version) in zip(results, KINDS, strict=True):
+        own, node1 = (host.address4 if version == 4 else host.address6 for host in (client, cluster["node1"]))
+        assert result.failures == {}
+        assert set(result.seen) == {("pod-2-1", own), ("pod-2-1", node1)}
