@@ -73,7 +73,10 @@ def root(bpffs: Path) -> Path:
                 internal_traffic_local=True,
                 affinity_seconds=10800,
             ),
-            (Endpoint("a", (ip("10.0.0.9"),), scopes=Scope.NONE),),
+            (
+                Endpoint("a", (ip("10.0.0.9"),), scopes=Scope.NONE),
+                Endpoint("b", (ip("10.0.0.8"),), scopes=Scope.CLUSTER),
+            ),
         ),
     ]
     desired = {view.service.path: view for view in views}
@@ -124,7 +127,8 @@ def test_services_tell_shares_and_counters(root: Path) -> None:
     assert web["frontends"][0]["inside"] is None
     assert web["frontends"][0]["without_endpoint"] == "drop"
     assert web["endpoints"] == [
-        {"address": "10.0.0.9", "port": 80, "local": False, "draining": True, "shares": []}
+        {"address": "10.0.0.9", "port": 80, "local": False, "draining": True, "shares": []},
+        {"address": "10.0.0.8", "port": 80, "local": False, "draining": False, "shares": []},
     ]
     assert web["affinity_seconds"] == 10801  # ticks are 1.07 s, rounded up
 
@@ -246,7 +250,7 @@ def test_status_tells_how_full_maps_are(root: Path) -> None:
     assert found["devices"] == [{"ifindex": 1, "name": "lo", "role": "uplink", "masquerade": ["192.0.2.1"]}]
     sizes = {(row["family"], row["map"]): (row["used"], row["size"]) for row in found["maps"]}
     assert sizes["ipv4", "services"] == (2, 64)
-    assert sizes["ipv4", "endpoints"] == (3, 64)
+    assert sizes["ipv4", "endpoints"] == (4, 64)
     assert sizes["ipv6", "endpoints"] == (1, 64)
     assert "192.0.2.1" in run(root, "status").output
 

@@ -164,9 +164,10 @@ def expected(desired: Mapping[str, ServiceView], size: int) -> tuple[Decoded, di
                     if len(network) == size
                 )
                 flags = 1 if ranges else 0
-                if external and service.external_traffic_local and not outside:
+                somewhere = bool(shares[Scope.CLUSTER])
+                if external and service.external_traffic_local and somewhere and not outside:
                     flags |= 4
-                if not external and service.internal_traffic_local and not inside:
+                if not external and service.internal_traffic_local and somewhere and not inside:
                     flags |= 6
                 affinity = -(-service.affinity_seconds * 10**9 // 2**30)
                 row = (flags, affinity, ranges, inside, outside)
