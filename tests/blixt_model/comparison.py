@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from blixt_model.kernel import Kernel, Run
 from blixt_model.network import Network
 from blixt_model.programs import process
-from blixt_model.steps import Aged, EndpointChanged, Evicted, Sent, Step
-from blixt_model.tables import Connection, Endpoint, Flow, Tables
+from blixt_model.steps import Aged, EndpointChanged, Evicted, Sent, Step, Unused
+from blixt_model.tables import Connection, Endpoint, Flow, Slot, Tables
 from blixt_model.ways import Circumstances, Outcome, Settings
 
 TICK_SHIFT = 30
@@ -49,6 +49,8 @@ class Comparison:
                 return self.send(step)
             case Aged(ticks):
                 self.age(ticks)
+            case Unused(flow, ticks):
+                self.age_one(flow, ticks)
             case EndpointChanged(index, endpoint):
                 self.change_endpoint(index, endpoint)
             case Evicted(flow):
@@ -58,6 +60,10 @@ class Comparison:
     def change_endpoint(self, index: int, endpoint: Endpoint) -> None:
         self.tables.endpoints[index] = endpoint
         self.kernel.write_endpoint(index, endpoint)
+
+    def change_slot(self, index: int, slot: Slot) -> None:
+        self.tables.slots[index] = slot
+        self.kernel.write_slot(index, slot)
 
     def evict(self, flow: Flow) -> None:
         del self.tables.connections[flow]
@@ -144,14 +150,21 @@ class Comparison:
 
     def age(self, ticks: int) -> None:
         """As if everything seen so far had been seen `ticks` earlier."""
-        layout = self.kernel.layout
         self.tables.age(ticks)
-        for flow, connection in self.tables.connections.items():
-            key = layout.flow(flow)
-            self._raw[key] = layout.with_seen_tick(self._raw[key], connection.seen_tick)
-            self.kernel.write_connection(key, self._raw[key])
+        for flow in self.tables.connections:
+            self._write_seen_tick(flow)
         for client, affinity in self.tables.affinities.items():
             self.kernel.write_affinity(client, affinity)
+
+    def age_one(self, flow: Flow, ticks: int) -> None:
+        self.tables.age_one(flow, ticks)
+        self._write_seen_tick(flow)
+
+    def _write_seen_tick(self, flow: Flow) -> None:
+        layout = self.kernel.layout
+        key = layout.flow(flow)
+        self._raw[key] = layout.with_seen_tick(self._raw[key], self.tables.connections[flow].seen_tick)
+        self.kernel.write_connection(key, self._raw[key])
 
 
 def _now() -> int:

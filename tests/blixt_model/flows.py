@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.parse import FIN, RST, Packet
+from blixt_model.ports import MASK_32, is_closed, is_idle, key_state, source_ports
 from blixt_model.tables import (
-    CLOSED_BY_BOTH,
     ENDPOINT_REJECT,
     Affinity,
     AffinityKey,
@@ -24,6 +23,7 @@ from blixt_model.tables import (
     EndpointFlag,
     Flow,
     Frontend,
+    KeyTried,
     Service,
     ServiceFlag,
     Tables,
@@ -34,9 +34,7 @@ from blixt_model.tables import (
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, send, way_to
 
-UDP_IDLE_TICKS = 120
-PORT_TRIES = 32
-MASK_32, MASK_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+MASK_64 = 0xFFFFFFFFFFFFFFFF
 
 
 def handle_flow(packet: Packet, now: Circumstances, tables: Tables) -> Outcome:
@@ -59,15 +57,6 @@ def hash_of(flow: Flow, seed: int) -> int:
         value = (value ^ word) * 0x9E3779B97F4A7C15 & MASK_64
         value ^= value >> 32
     return value
-
-
-def masquerade_ports(own: int, flow_hash: int, first: int, count: int) -> Iterator[int]:
-    """The source ports to try, in order."""
-    mix = flow_hash >> 20 & MASK_32
-    stride = flow_hash & 0xFFFF | 1
-    yield own if first <= own < first + count else first + mix % count
-    for attempt in range(1, PORT_TRIES):
-        yield first + (mix + attempt * stride & MASK_32) % count
 
 
 def fits(packet: Packet, mtu: int, gso_size: int) -> bool:
@@ -140,9 +129,8 @@ class _Handling:
 
     def _begins_anew(self, entry: Connection, endpoint: Endpoint) -> bool:
         if self.packet.protocol == UDP:
-            return entry.seen_tick != 0 and self.now.tick - entry.seen_tick > UDP_IDLE_TICKS
-        closed = entry.flags & ConnectionFlag.RESET or entry.flags & CLOSED_BY_BOTH == CLOSED_BY_BOTH
-        return self.packet.is_new_tcp and bool(closed or endpoint.draining)
+            return endpoint.silent or is_idle(entry, self.now.tick)
+        return self.packet.is_new_tcp and (is_closed(entry) or endpoint.draining)
 
     def _forget(self, entry: Connection) -> None:
         self.changes.connections[self.packet.flow] = None
@@ -257,22 +245,23 @@ class _Handling:
                 return answer_too_big(self.packet, way.mtu, self.now, self.changes)
             used_way = Way()
 
-        source, port = flow.source, flow.source_port
-        if masquerade:
-            address = self._masquerade_address(way)
-            if address is None:
-                return drop(self.packet, DropReason.NO_MASQUERADE_ADDRESS, self.changes)
-            free = self._masquerade_port(address, endpoint, flow_hash)
-            if free is None:
+        source = self._masquerade_address(way) if masquerade else flow.source
+        if source is None:
+            return drop(self.packet, DropReason.NO_MASQUERADE_ADDRESS, self.changes)
+        becomes = Flow(source, endpoint.address, flow.source_port, endpoint.port, flow.protocol)
+        keeps_source = not masquerade and self._is_free(becomes, masquerading=False)
+        if not keeps_source:
+            with_port = self._with_free_port(becomes, flow_hash, masquerading=masquerade)
+            if with_port is None:
                 return drop(self.packet, DropReason.PORTS_EXHAUSTED, self.changes)
-            source, port = address, free
+            becomes = with_port
 
         entry = Connection(
-            becomes=Flow(source, endpoint.address, port, endpoint.port, flow.protocol),
+            becomes=becomes,
             endpoint=index,
             generation=endpoint.generation,
             service=service.id,
-            flags=ConnectionFlag.MASQUERADED if masquerade else 0,
+            flags=0 if keeps_source else ConnectionFlag.MASQUERADED,
             seen_tick=self.now.tick,
             way=way,
         )
@@ -287,14 +276,18 @@ class _Handling:
                 return device.address
         return None
 
-    def _masquerade_port(self, address: bytes, endpoint: Endpoint, flow_hash: int) -> int | None:
-        """A port whose partner key is free, or is this very connection's already."""
-        flow, settings = self.packet.flow, self.now.settings
-        for port in masquerade_ports(flow.source_port, flow_hash, settings.port_first, settings.port_count):
-            key = Flow(endpoint.address, address, endpoint.port, port, flow.protocol)
-            partner = self._connection(key)
-            if partner is None or partner.becomes == partner_of(flow):
-                return port
+    def _is_free(self, becomes: Flow, *, masquerading: bool) -> bool:
+        flow = self.packet.flow
+        state = key_state(self._connection(partner_of(becomes)), flow, self.now.tick)
+        self.changes.keys.append(KeyTried(flow.protocol, masquerading, state))
+        return state.is_free
+
+    def _with_free_port(self, becomes: Flow, flow_hash: int, *, masquerading: bool) -> Flow | None:
+        first, count = self.now.settings.port_first, self.now.settings.port_count
+        for port in source_ports(becomes.source_port, flow_hash, first, count):
+            tried = replace(becomes, source_port=port)
+            if self._is_free(tried, masquerading=masquerading):
+                return tried
         return None
 
 

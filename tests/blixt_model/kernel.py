@@ -23,11 +23,12 @@ from blixt_model.tables import (
     Endpoint,
     Frontend,
     Service,
+    Slot,
     Tables,
 )
 from blixt_model.ways import Hook, Settings
 
-CONNECTIONS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 256, 64, 16, 8
+CONNECTIONS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 256, 64, 16, 16
 _ENTRIES = {
     "connections": CONNECTIONS,
     "affinities": AFFINITIES,
@@ -39,7 +40,9 @@ _ENTRIES = {
     "source_ranges": 64,
 }
 _PER_CPU = {"counters", "drops"}
-_MOST_BYTES = 9000
+#: Of a packet: a test run has one page for it, with room before and after.
+MOST_BYTES = 3500
+_BUFFER_BYTES = 9000
 _XDP_CONTEXT = struct.Struct("<6I")
 
 
@@ -126,8 +129,8 @@ class Kernel:
         self._programs = {hook: self._object.program_fd(hook.value) for hook in Hook}
         self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops")}
         self._context = _SkBuff()
-        self._in = ctypes.create_string_buffer(_MOST_BYTES)
-        self._out = ctypes.create_string_buffer(_MOST_BYTES)
+        self._in = ctypes.create_string_buffer(_BUFFER_BYTES)
+        self._out = ctypes.create_string_buffer(_BUFFER_BYTES)
         self._options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1)
 
     def _table(self, name: str) -> _Table:
@@ -152,14 +155,14 @@ class Kernel:
     def run(self, hook: Hook, packet: bytes, device: int, *, came_in_by: int = 0, gso_size: int = 0) -> Run:
         """One packet through one program. Must be called inside the namespace that has the device.
 
-        A packet has 14 to about 3,700 bytes, for TC all of its network header; it becomes a linear one.
+        A packet has 14 to MOST_BYTES bytes, for TC all of its network header; it becomes a linear one.
         """
         options = self._options
         ctypes.memmove(self._in, packet, len(packet))
         options.data_in = ctypes.addressof(self._in)
         options.data_size_in = len(packet)
         options.data_out = ctypes.addressof(self._out)
-        options.data_size_out = _MOST_BYTES
+        options.data_size_out = _BUFFER_BYTES
         if hook is Hook.UPLINK_XDP:
             xdp = ctypes.create_string_buffer(_XDP_CONTEXT.pack(0, len(packet), 0, device, 0, 0))
             options.ctx_in, options.ctx_size_in = ctypes.addressof(xdp), _XDP_CONTEXT.size
@@ -183,7 +186,7 @@ class Kernel:
         for frontend, service in tables.services.items():
             self.write_service(frontend, service)
         for index, slot in tables.slots.items():
-            self._tables["slots"].write(_index(index), self.layout.slot(slot))
+            self.write_slot(index, slot)
         for index, endpoint in tables.endpoints.items():
             self.write_endpoint(index, endpoint)
         for ifindex, device in tables.devices.items():
@@ -203,6 +206,9 @@ class Kernel:
 
     def write_endpoint(self, index: int, endpoint: Endpoint) -> None:
         self._tables["endpoints"].write(_index(index), self.layout.endpoint(endpoint))
+
+    def write_slot(self, index: int, slot: Slot) -> None:
+        self._tables["slots"].write(_index(index), self.layout.slot(slot))
 
     def connections(self) -> dict[bytes, bytes]:
         """The entries as they are in the map."""

@@ -35,7 +35,7 @@ def _fast_path(packet: Packet | None, now: Circumstances, tables: Tables) -> Out
     way = entry.way
     if entry.seen_tick != now.tick or way.via != Via.DEVICE or not fits(packet, way.mtu, 0):
         return None
-    if not entry.is_reply and not _endpoint_remains(entry, tables):
+    if not entry.is_reply and not _endpoint_remains(entry, packet.protocol, tables):
         return None
 
     changes = Changes()
@@ -50,6 +50,8 @@ def _fast_path(packet: Packet | None, now: Circumstances, tables: Tables) -> Out
     return Outcome(XdpVerdict.REDIRECT, frame, changes, way.device)
 
 
-def _endpoint_remains(entry: Connection, tables: Tables) -> bool:
+def _endpoint_remains(entry: Connection, protocol: int, tables: Tables) -> bool:
     endpoint = tables.endpoints.get(entry.endpoint)
-    return endpoint is not None and endpoint.live and endpoint.generation == entry.generation
+    if endpoint is None or not endpoint.live or endpoint.generation != entry.generation:
+        return False
+    return protocol == TCP or not endpoint.silent

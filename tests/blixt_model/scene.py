@@ -41,6 +41,8 @@ _LIVE, _LOCAL = EndpointFlag.LIVE, EndpointFlag.LOCAL
 POD, REMOTE, NARROW, SILENT, UNREACHABLE = 1, 2, 3, 4, 5
 #: Services without endpoints: none at all, and a reject share that only one client may ask for.
 EMPTY, REJECTING = 6, 7
+#: Services of their own with the endpoint POD or REMOTE.
+ALSO_POD, ALSO_REMOTE = 8, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,9 @@ class Scene:
         for index, (where, flags) in endpoints.items():
             tables.endpoints[index] = Endpoint(where.address(1), 8080, int(flags), 1, index)
             tables.slots[index] = Slot(0xFFFFFFFF, index, index)
+            self._add(tables, Service(index, 0, SlotRange(index, 1), SlotRange(index, 1)))
+        for index, endpoint in ((ALSO_POD, POD), (ALSO_REMOTE, REMOTE)):
+            tables.slots[index] = Slot(0xFFFFFFFF, endpoint, endpoint)
             self._add(tables, Service(index, 0, SlotRange(index, 1), SlotRange(index, 1)))
         self._add(tables, Service(EMPTY, ServiceFlag.DROP_OUTSIDE))
         guarded = ServiceFlag.DROP_UDP_REJECTS | ServiceFlag.SOURCE_RANGES

@@ -8,7 +8,9 @@ from blixt_model.checksum import checksum
 from blixt_model.choices import Choices
 from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP, Family
 from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet
+from blixt_model.kernel import MOST_BYTES
 from blixt_model.parse import FRAGMENT_HEADER
+from blixt_model.senders import new_flow, rival_flow
 from blixt_model.tables import Endpoint, EndpointFlag, Flow, Tables
 from blixt_model.ways import Hook
 from blixt_model.worlds import World
@@ -19,7 +21,6 @@ SYN, ACK, PSH_ACK, FIN_ACK, RST = 0x02, 0x10, 0x18, 0x11, 0x04
 _BYTES_SHOWN = 120
 _FLAGS_OF_NEW = (*[SYN] * 12, ACK, PSH_ACK, FIN_ACK, RST, RST | ACK, SYN | ACK, 0x01, 0x03, 0, 0xC2, 0x06)
 _FLAGS_OF_KNOWN = (*[ACK, PSH_ACK] * 6, FIN_ACK, FIN_ACK, SYN, SYN, RST, RST | ACK, SYN | ACK, 0x01, 0)
-_PORTS = (33000, 40001, 40005, 40006, 39999, 1, 65535, 33001)
 _LENGTHS = (*[0] * 8, 1, 7, 8, 26, 100)
 _NETWORK_LENGTHS = (600, 601, 1280, 1281, 1400, 1401, 1500, 1501, 2900)
 _SEGMENTS = (1460, 1360, 1361, 1240, 1220, 560, 561, 532)
@@ -50,6 +51,14 @@ class Aged:
 
 
 @dataclass(frozen=True, slots=True)
+class Unused:
+    """This entry was last used so many ticks earlier, if it ever was; others since."""
+
+    flow: Flow
+    ticks: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointChanged:
     index: int
     endpoint: Endpoint
@@ -62,7 +71,7 @@ class Evicted:
     flow: Flow
 
 
-Step = Sent | Aged | EndpointChanged | Evicted
+Step = Sent | Aged | Unused | EndpointChanged | Evicted
 
 
 def make_step(data: bytes, world: World, tables: Tables) -> Step:
@@ -80,9 +89,7 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
         key, entry = known[choices.below(256) % len(known)]
         preferred = _HOOKS_OF_REPLIES if entry.is_reply else _HOOKS_OF_CLIENTS
         return _at_hook(choices, _packet(choices, world.family, key, _FLAGS_OF_KNOWN), preferred)
-    frontend = choices.one_of(world.frontends)
-    client = choices.one_of(world.clients)
-    flow = Flow(client, frontend.address, choices.one_of(_PORTS), frontend.port, frontend.protocol)
+    flow = rival_flow(choices, world, tables) if kind >= 6 and known else new_flow(choices, world)
     return _at_hook(choices, _packet(choices, world.family, flow, _FLAGS_OF_NEW), _HOOKS_OF_NEW)
 
 
@@ -110,19 +117,23 @@ def _at_hook(choices: Choices, raw: bytes, hooks: tuple[Hook, ...] = tuple(Hook)
 
 
 def _table_step(choices: Choices, tables: Tables) -> Step:
-    kind = choices.below(4)
+    kind = choices.below(6)
     if kind == 1 and tables.connections:
         known = list(tables.connections)
         return Evicted(known[choices.below(256) % len(known)])
-    if kind > 1:
+    answered = [flow for flow, entry in tables.connections.items() if entry.is_reply and entry.seen_tick]
+    if kind in (2, 3) and answered:
+        return Unused(answered[choices.below(256) % len(answered)], choices.one_of((121, 120)))
+    if kind > 3:
         index = choices.one_of(list(tables.endpoints))
         return EndpointChanged(index, _changed(choices, tables.endpoints[index]))
-    return Aged(choices.one_of((1, 1, 2, 3, 121, 120, 101, 500)))
+    return Aged(choices.one_of((1, 121, 2, 3, 121, 120, 101, 500)))
 
 
 def _changed(choices: Choices, endpoint: Endpoint) -> Endpoint:
     live = endpoint.flags | EndpointFlag.LIVE
-    kind = choices.below(6)
+    leaving = EndpointFlag.DRAINING | EndpointFlag.SILENT
+    kind = choices.below(8)
     if kind == 0:
         return replace(endpoint, flags=live ^ EndpointFlag.DRAINING)
     if kind == 1:
@@ -131,7 +142,11 @@ def _changed(choices: Choices, endpoint: Endpoint) -> Endpoint:
         return replace(endpoint, flags=live ^ EndpointFlag.LOCAL)
     if kind == 3:
         return replace(endpoint, flags=live, generation=(endpoint.generation + 1) & 0xFFFFFFFF)
-    return replace(endpoint, flags=live & ~EndpointFlag.DRAINING)
+    if kind == 4:
+        return replace(endpoint, flags=live | leaving)
+    if kind == 5:
+        return replace(endpoint, flags=live ^ EndpointFlag.SILENT)
+    return replace(endpoint, flags=live & ~leaving)
 
 
 def _packet(choices: Choices, family: Family, flow: Flow, flags: tuple[int, ...]) -> bytes:
@@ -191,7 +206,12 @@ def _with_headers(choices: Choices, shape: Shape) -> Shape:
         at = choices.one_of((len(chain), len(chain), 0))
         chain.insert(at, (FRAGMENT_HEADER, 0))
         shape = replace(shape, fragment=choices.one_of(((0, True), (0, False), (3, True), (185, False))))
-    return replace(shape, extensions=tuple(chain))
+    return _short_enough(replace(shape, extensions=tuple(chain)))
+
+
+def _short_enough(shape: Shape) -> Shape:
+    spare = MOST_BYTES - ETHERNET_SIZE - len(network_packet(shape))
+    return shape if spare >= 0 else replace(shape, payload=shape.payload[:spare])
 
 
 def _first_byte_changed(choices: Choices, raw: bytes) -> bytes:

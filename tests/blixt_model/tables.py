@@ -6,7 +6,7 @@ Addresses are packed in network byte order, ports are plain numbers, times are t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 from ipaddress import ip_address
 
 ENDPOINT_REJECT = 0
@@ -23,6 +23,7 @@ class EndpointFlag(IntFlag):
     LIVE = 1
     LOCAL = 2
     DRAINING = 4
+    SILENT = 8
 
 
 class DeviceFlag(IntFlag):
@@ -121,6 +122,10 @@ class Endpoint:
     def draining(self) -> bool:
         return bool(self.flags & EndpointFlag.DRAINING)
 
+    @property
+    def silent(self) -> bool:
+        return bool(self.flags & EndpointFlag.SILENT)
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -200,14 +205,39 @@ class Counters:
         )
 
 
+class KeyState(Enum):
+    """Whose a partner's key is that a new connection would have."""
+
+    UNUSED = "nobody's"
+    OWN = "this very connection's, whose other entry is gone"
+    OVER = "a connection's that is over"
+    TAKEN = "a living connection's"
+    CLIENT = "some client's packets'"
+
+    @property
+    def is_free(self) -> bool:
+        return self in (KeyState.UNUSED, KeyState.OWN, KeyState.OVER)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTried:
+    protocol: int
+    masquerading: bool
+    state: KeyState
+
+
 @dataclass(slots=True)
 class Changes:
-    """What a packet did to the tables. A connection that became None was deleted."""
+    """What a packet did to the tables. A connection that became None was deleted.
+
+    `keys` were tried for the partner, in this order: nothing applies them, they tell what a test has reached.
+    """
 
     connections: dict[Flow, Connection | None] = field(default_factory=dict)
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: list[DropReason] = field(default_factory=list)
+    keys: list[KeyTried] = field(default_factory=list)
 
     def count(self, service: int, more: Counters) -> None:
         self.counters[service] = self.counters.get(service, Counters()).plus(more)
@@ -248,11 +278,15 @@ class Tables:
 
     def age(self, ticks: int) -> None:
         """As if everything seen so far had been seen `ticks` earlier."""
-        for flow, connection in self.connections.items():
-            if connection.seen_tick:
-                self.connections[flow] = replace(connection, seen_tick=connection.seen_tick - ticks)
+        for flow in self.connections:
+            self.age_one(flow, ticks)
         for key, affinity in self.affinities.items():
             self.affinities[key] = replace(affinity, seen_tick=affinity.seen_tick - ticks)
+
+    def age_one(self, flow: Flow, ticks: int) -> None:
+        connection = self.connections[flow]
+        if connection.seen_tick:
+            self.connections[flow] = replace(connection, seen_tick=connection.seen_tick - ticks)
 
 
 def partner_of(becomes: Flow) -> Flow:

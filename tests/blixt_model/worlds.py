@@ -31,6 +31,11 @@ _BACKENDS = (
 )
 _LOCAL = {"pod", "other-pod", "silent-pod", "self"}
 _LIVE = EndpointFlag.LIVE
+_LEAVING = (
+    EndpointFlag.DRAINING,
+    EndpointFlag.DRAINING | EndpointFlag.SILENT,
+    EndpointFlag.SILENT,
+)
 _RANGE_LENGTHS = {4: (32, 24, 8, 0), 6: (128, 64, 16, 0)}
 
 
@@ -68,7 +73,7 @@ def _endpoints(choices: Choices, tables: Tables, family: Family, network: Networ
         place = choices.one_of(_BACKENDS)
         flags: int = _LIVE | (EndpointFlag.LOCAL if place in _LOCAL else 0)
         if choices.rarely(8):
-            flags = choices.one_of([0, flags | EndpointFlag.DRAINING])
+            flags = choices.one_of([0, *(flags | leaving for leaving in _LEAVING)])
         number = 1 if place == "self" else 1 + choices.below(3)
         tables.endpoints[index] = Endpoint(
             address=network.place(family, place).address(number),
@@ -100,7 +105,7 @@ def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Fronten
     vip = "10.96.0." if family is IPV4 else "fd00:96::"
     frontends = []
     first = 0
-    for number in range(1, 2 + choices.below(5)):
+    for number in range(1, 1 + choices.one_of((1, 3, 4, 5, 6))):
         slots = [SlotRange(), SlotRange()]
         for side in (0, 1):
             count = 0 if choices.rarely(8) else min(1 + choices.below(5), SLOTS - first)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from blixt_model.comparison import Comparison
 from blixt_model.exploration import play
-from blixt_model.family import ETHERNET_SIZE, IPV4
+from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP
 from blixt_model.scapy_check import wrong_checksums
 from blixt_model.steps import STEP_BYTES, Sent
-from blixt_model.tables import DropReason
+from blixt_model.tables import DropReason, KeyState, KeyTried
 from blixt_model.ways import Hook, Outcome, Verdict, XdpVerdict
 from blixt_model.worlds import WORLD_BYTES
 
@@ -28,6 +28,8 @@ FEWEST_STEPS, MOST_STEPS = 20, 100
 SCAPY_ONE_IN = 12
 #: From so many packets on, every way that a packet can end must have been seen.
 ENOUGH_FOR_ALL = 5_000
+#: Two connections that want one source port must meet in every way, too: that takes more packets.
+ENOUGH_FOR_ALL_KEYS = 60_000
 
 worlds = st.binary(min_size=WORLD_BYTES, max_size=WORLD_BYTES)
 step = st.binary(min_size=STEP_BYTES, max_size=STEP_BYTES)
@@ -41,6 +43,16 @@ EVERY_END = {
     # An LRU map is never full.
     *(reason for reason in DropReason if reason is not DropReason.CONNECTIONS_FULL),
 }
+EVERY_KEY = {
+    *(KeyTried(protocol, False, state) for protocol in (TCP, UDP) for state in KeyState),
+    # No service has a port to which is masqueraded: no client's packets have such a key.
+    *(
+        KeyTried(protocol, True, state)
+        for protocol in (TCP, UDP)
+        for state in KeyState
+        if state is not KeyState.CLIENT
+    ),
+}
 
 
 def test_kernel_and_model_agree(
@@ -50,7 +62,7 @@ def test_kernel_and_model_agree(
     seen: Counter[object] = Counter()
 
     def on_outcome(sent: Sent, outcome: Outcome) -> None:
-        seen.update([(sent.hook, outcome.verdict), *outcome.changes.drops])
+        seen.update([(sent.hook, outcome.verdict), *outcome.changes.drops, *outcome.changes.keys])
         check_with_scapy(sent, outcome, seen)
 
     @settings(
@@ -71,6 +83,8 @@ def test_kernel_and_model_agree(
     compared[f"IPv{version} packets verified by scapy"] = seen["scapy"]
     if wanted >= ENOUGH_FOR_ALL:
         assert seen.keys() >= EVERY_END, EVERY_END - seen.keys()
+    if wanted >= ENOUGH_FOR_ALL_KEYS:
+        assert seen.keys() >= EVERY_KEY, EVERY_KEY - seen.keys()
 
 
 def check_with_scapy(sent: Sent, outcome: Outcome, seen: Counter[object]) -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from blixt_model.checksum import changed, changed_udp, checksum
 from blixt_model.choices import Choices
 from blixt_model.family import IPV4, IPV6, TCP, UDP, Family
-from blixt_model.flows import hash_of, masquerade_ports
+from blixt_model.flows import hash_of
 from blixt_model.frames import LEFT_TO_DEVICE, WRONG, Shape, frame
 from blixt_model.layout import Layout
 from blixt_model.network import packed
 from blixt_model.parse import FRAGMENT_HEADER, parse
+from blixt_model.ports import source_ports
 from blixt_model.programs import process
 from blixt_model.reduction import reduced
 from blixt_model.scapy_check import wrong_checksums
@@ -135,8 +136,8 @@ def test_source_ranges_match_by_prefix() -> None:
 
 
 @given(st.integers(0, 65535), st.integers(0, 2**64 - 1))
-def test_masquerade_ports_stay_in_their_range(own: int, flow_hash: int) -> None:
-    ports = list(masquerade_ports(own, flow_hash, 1024, 28976))
+def test_source_ports_stay_in_their_range(own: int, flow_hash: int) -> None:
+    ports = list(source_ports(own, flow_hash, 1024, 28976))
     assert len(ports) == 32
     assert all(1024 <= port < 30000 for port in ports)
     assert ports[0] == own or not 1024 <= own < 30000

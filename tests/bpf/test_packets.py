@@ -36,7 +36,7 @@ from blixt_model.scene import (
     to_router,
     unchanged_macs,
 )
-from blixt_model.tables import DropReason
+from blixt_model.tables import DropReason, EndpointFlag
 from blixt_model.ways import Hook, Verdict, XdpVerdict
 
 pytestmark = pytest.mark.bpf
@@ -191,6 +191,15 @@ def test_xdp_takes_a_known_flow_that_leaves_by_a_device(scene: Scene) -> None:
     outcome = scene.send(datagram(scene, REMOTE, source_port=40001), Hook.UPLINK_XDP)
     expected = scene.ip(scene.names.node, scene.names.remote, 63) / UDP(sport=40001, dport=8080)
     assert (outcome.verdict, outcome.packet) == (XdpVerdict.TX, to_router(expected / Raw(b"hello")))
+
+
+def test_xdp_leaves_udp_to_a_silent_endpoint_to_tc(scene: Scene) -> None:
+    for packet in (datagram(scene, REMOTE, source_port=40001), syn(scene, REMOTE)):
+        scene.send(packet)
+    scene.change(REMOTE, flags=EndpointFlag.LIVE | EndpointFlag.SILENT)
+    outcome = scene.send(datagram(scene, REMOTE, source_port=40001), Hook.UPLINK_XDP)
+    assert outcome.verdict == XdpVerdict.PASS
+    assert scene.send(syn(scene, REMOTE, flags="A"), Hook.UPLINK_XDP).verdict == XdpVerdict.TX
 
 
 def test_xdp_leaves_the_rest_to_tc(scene: Scene) -> None:

@@ -33,7 +33,7 @@ from blixt_model.scene import (
     to_router,
     unchanged_macs,
 )
-from blixt_model.tables import ConnectionFlag, Counters, DropReason, EndpointFlag
+from blixt_model.tables import ConnectionFlag, Counters, DropReason, EndpointFlag, Slot
 from blixt_model.ways import Hook, Verdict
 
 pytestmark = pytest.mark.bpf
@@ -94,6 +94,38 @@ def test_a_draining_endpoint_keeps_its_connections(scene: Scene) -> None:
     outcome = scene.send(syn(scene, POD, flags="A"))
     assert outcome.verdict == Verdict.REDIRECT
     assert scene.tables.connections[flow_of(scene, POD, 6)].packets == 2
+
+
+_LOCAL_AND_SILENT = EndpointFlag.LIVE | EndpointFlag.LOCAL | EndpointFlag.SILENT
+
+
+@pytest.mark.parametrize("more", [0, EndpointFlag.DRAINING], ids=["silent", "and draining"])
+def test_tcp_to_a_silent_endpoint_goes_on(scene: Scene, more: int) -> None:
+    scene.send(syn(scene, POD))
+    scene.change(POD, flags=_LOCAL_AND_SILENT | more)
+    scene.comparison.change_slot(POD, Slot(0xFFFFFFFF, REMOTE, REMOTE))
+    outcome = scene.send(syn(scene, POD, flags="A"))
+    expected = TCP(sport=33000, dport=8080, flags="A")
+    assert outcome.packet == to_pod(scene.ip(scene.names.client, scene.names.pod, 63) / expected)
+    assert scene.tables.connections[flow_of(scene, POD, 6)].packets == 2
+
+
+@pytest.mark.parametrize("more", [0, EndpointFlag.DRAINING], ids=["silent", "and draining"])
+def test_udp_leaves_a_silent_endpoint(scene: Scene, more: int) -> None:
+    scene.send(datagram(scene, POD, source_port=40001))
+    scene.change(POD, flags=_LOCAL_AND_SILENT | more)
+    scene.comparison.change_slot(POD, Slot(0xFFFFFFFF, REMOTE, REMOTE))
+    outcome = scene.send(datagram(scene, POD, source_port=40001))
+    expected = UDP(sport=40001, dport=8080) / Raw(b"hello")
+    assert outcome.packet == to_router(scene.ip(scene.names.node, scene.names.remote, 63) / expected)
+    assert len(scene.tables.connections) == 2
+
+
+def test_udp_stays_with_an_endpoint_that_only_drains(scene: Scene) -> None:
+    scene.send(datagram(scene, POD))
+    scene.change(POD, flags=EndpointFlag.LIVE | EndpointFlag.LOCAL | EndpointFlag.DRAINING)
+    scene.send(datagram(scene, POD))
+    assert scene.tables.connections[flow_of(scene, POD, 17)].packets == 2
 
 
 def test_a_syn_after_both_fins_begins_anew(scene: Scene) -> None:
