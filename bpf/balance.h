@@ -66,17 +66,16 @@ static __always_inline enum drop_reason record(struct __sk_buff *skb, const stru
 	struct connection *entry = &pair->entry;
 	const struct flow *flow = &packet->flow;
 
-	if (needs_masquerade(flow, choice, hook)) {
-		if (!masquerade_address(entry->way.device, &entry->source) &&
-		    !masquerade_address(skb->ifindex, &entry->source))
-			return DROP_NO_MASQUERADE_ADDRESS;
-		if (take_source_port(flow, pair, hash, entry->seen_tick) != DROP_NONE)
-			return DROP_PORTS_EXHAUSTED;
-	} else if (!insert_partner(flow, pair, entry->seen_tick)) {
-		/* The client uses one port for two services, and both led to this endpoint: tell its replies apart. */
-		if (take_source_port(flow, pair, hash, entry->seen_tick) != DROP_NONE)
-			return DROP_PORTS_EXHAUSTED;
-	}
+	bool taken = false;
+
+	if (!needs_masquerade(flow, choice, hook))
+		/* Else the client uses one port for two services, and both led to this endpoint. */
+		taken = insert_partner(flow, pair, entry->seen_tick);
+	else if (!masquerade_address(entry->way.device, &entry->source) &&
+		 !masquerade_address(skb->ifindex, &entry->source))
+		return DROP_NO_MASQUERADE_ADDRESS;
+	if (!taken && take_source_port(flow, pair, hash, entry->seen_tick) != DROP_NONE)
+		return DROP_PORTS_EXHAUSTED;
 	set_differences(flow, entry);
 	if (bpf_map_update_elem(&connections, flow, entry, BPF_ANY)) {
 		bpf_map_delete_elem(&connections, &pair->partner_key);

@@ -85,12 +85,29 @@ static __always_inline void make_partner(const struct flow *flow, const struct c
 	partner->flags = entry->flags ^ CONNECTION_REPLY;
 }
 
+/* Whether an entry makes packets of the flow that answers `flow`: the key alone may be another connection's by now. */
+static __always_inline bool answers(const struct connection *entry, const struct flow *flow)
+{
+	return entry->source_port == flow->destination_port && entry->destination_port == flow->source_port &&
+	       same_address(&entry->source, &flow->destination) && same_address(&entry->destination, &flow->source);
+}
+
+static __always_inline struct connection *find_partner(const struct flow *flow, const struct connection *entry,
+						       struct flow *key)
+{
+	struct connection *partner;
+
+	partner_key(entry, flow->protocol, key);
+	partner = bpf_map_lookup_elem(&connections, key);
+	return partner && answers(partner, flow) ? partner : NULL;
+}
+
 static __always_inline void forget(const struct flow *flow, const struct connection *entry)
 {
 	struct flow key;
 
-	partner_key(entry, flow->protocol, &key);
-	bpf_map_delete_elem(&connections, &key);
+	if (find_partner(flow, entry, &key))
+		bpf_map_delete_elem(&connections, &key);
 	bpf_map_delete_elem(&connections, flow);
 }
 
@@ -123,8 +140,7 @@ static __always_inline void note_tcp_flags(const struct packet *packet, struct c
 	if (!flags)
 		return;
 	__sync_fetch_and_or(&entry->flags, flags);
-	partner_key(entry, packet->flow.protocol, &key);
-	partner = bpf_map_lookup_elem(&connections, &key);
+	partner = find_partner(&packet->flow, entry, &key);
 	if (partner)
 		__sync_fetch_and_or(&partner->flags, flags);
 }

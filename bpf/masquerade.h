@@ -29,6 +29,18 @@ static __always_inline bool masquerade_address(__u32 device, struct address *add
 	return true;
 }
 
+/* UDP has no end but silence, of both sides. `key` is where the endpoint's entry stands. */
+static __always_inline bool is_silent(const struct flow *key, const struct connection *entry, __u32 tick)
+{
+	struct connection *client;
+	struct flow client_key;
+
+	if (!is_idle(entry, tick))
+		return false;
+	client = find_partner(key, entry, &client_key);
+	return !client || is_idle(client, tick);
+}
+
 /* The partner's key is taken: by this very flow, whose own entry was thrown out, or by a flow that is over. */
 static __always_inline bool is_free_for(const struct flow *flow, const struct flow *key, __u32 tick)
 {
@@ -36,10 +48,9 @@ static __always_inline bool is_free_for(const struct flow *flow, const struct fl
 
 	if (!there || !is_reply(there))
 		return false;
-	if (there->destination_port == flow->source_port && there->source_port == flow->destination_port &&
-	    same_address(&there->destination, &flow->source) && same_address(&there->source, &flow->destination))
+	if (answers(there, flow))
 		return true;
-	return flow->protocol == IPPROTO_UDP ? is_idle(there, tick) : is_over(there);
+	return flow->protocol == IPPROTO_UDP ? is_silent(key, there, tick) : is_over(there);
 }
 
 static __always_inline bool insert_partner(const struct flow *flow, struct pair *pair, __u32 tick)
