@@ -34,22 +34,23 @@ static __always_inline int tell_too_big(struct __sk_buff *skb, const struct pack
 	return answer_too_big(skb, packet, hook, way->mtu);
 }
 
-/* The last steps of every packet that has an entry. */
+static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet, const struct connection *entry,
+				   int hook)
+{
+	/* What is too big for the way, and may be cut to pieces, is the stack's to cut. */
+	__u32 via = too_big(skb, packet, &entry->way) ? VIA_STACK : entry->way.via;
+
+	return translate(skb, packet, entry, via) ? send(skb, &entry->way, via, hook) : VERDICT_DROP;
+}
+
 static __always_inline int go_on(struct __sk_buff *skb, const struct packet *packet, struct connection *entry, int hook)
 {
-	__u32 via = entry->way.via;
-
-	if (too_big(skb, packet, &entry->way)) {
-		if (packet->dont_fragment)
-			return tell_too_big(skb, packet, &entry->way, hook);
-		via = VIA_STACK;
-	}
+	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
+		return tell_too_big(skb, packet, &entry->way, hook);
 	if (packet->flow.protocol == IPPROTO_TCP)
-		note_tcp_flags(packet, entry);
+		note_ending(packet, entry);
 	count_packet(entry, packet->length);
-	if (!translate(skb, packet, entry, via))
-		return VERDICT_DROP;
-	return send(skb, &entry->way, via, hook);
+	return forward(skb, packet, entry, hook);
 }
 
 static __always_inline void refresh(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,
@@ -57,7 +58,17 @@ static __always_inline void refresh(struct __sk_buff *skb, const struct packet *
 {
 	entry->seen_tick = tick;
 	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
-	restore_partner(&packet->flow, entry);
+	keep_partner(&packet->flow, entry);
+}
+
+/* A client that comes again by a port that it used before, and is to have the same endpoint: the entries are there. */
+static __always_inline struct connection *partner_to_reuse(const struct packet *packet, const struct connection *old,
+							   const struct choice *choice, struct pair *pair, int hook)
+{
+	if (old->endpoint != choice->endpoint || old->generation != choice->generation ||
+	    (old->flags & CONNECTION_MASQUERADED) || needs_masquerade(&packet->flow, choice, hook))
+		return NULL;
+	return find_partner(&packet->flow, old, &pair->partner_key);
 }
 
 static __always_inline enum drop_reason record(struct __sk_buff *skb, const struct packet *packet,
@@ -65,7 +76,6 @@ static __always_inline enum drop_reason record(struct __sk_buff *skb, const stru
 {
 	struct connection *entry = &pair->entry;
 	const struct flow *flow = &packet->flow;
-
 	bool taken = false;
 
 	if (!needs_masquerade(flow, choice, hook))
@@ -84,59 +94,88 @@ static __always_inline enum drop_reason record(struct __sk_buff *skb, const stru
 	return DROP_NONE;
 }
 
-static __noinline int open_connection(struct __sk_buff *skb, const struct packet *packet, struct service *service,
-				      __u32 tick, int hook)
+static __always_inline int turn_away(struct __sk_buff *skb, const struct packet *packet, const struct service *service,
+				     enum drop_reason reason, int hook)
 {
+	count_drop(reason);
+	if (!is_refused(service, &packet->flow, reason))
+		return VERDICT_DROP;
+	count_refused(service->id);
+	return refuse(skb, packet, hook);
+}
+
+static __always_inline void fill_entry(struct connection *entry, const struct packet *packet,
+				       const struct choice *choice, const struct service *service, __u32 tick)
+{
+	entry->source = packet->flow.source;
+	entry->source_port = packet->flow.source_port;
+	entry->destination = choice->address;
+	entry->destination_port = choice->port;
+	entry->endpoint = choice->endpoint;
+	entry->generation = choice->generation;
+	entry->service = service->id;
+	entry->seen_tick = tick;
+	entry->flags = ending(packet, entry);
+	entry->packets = 1;
+	entry->bytes = packet->length;
+}
+
+/* `old` is what a flow with the same five-tuple has left, or NULL. */
+static __noinline int open_connection(struct __sk_buff *skb, const struct packet *packet, struct service *service,
+				      struct connection *old, int hook)
+{
+	struct connection *entry, *partner = NULL;
 	struct choice choice = {};
+	__u32 tick = current_tick();
 	enum drop_reason reason;
-	struct connection *entry;
 	struct pair *pair;
 	__u64 hash;
 
 	if (!packet || !service)
 		return VERDICT_NEXT;
-	hash = hash_flow(&packet->flow);
-	reason = choose(service, &packet->flow, hook, hash, tick, &choice);
-	if (reason != DROP_NONE) {
-		count_drop(reason);
-		if (!is_refused(service, &packet->flow, reason))
-			return VERDICT_DROP;
-		count_refused(service->id);
-		return refuse(skb, packet, hook);
-	}
 	pair = empty_pair();
 	if (!pair)
 		return VERDICT_DROP;
 	entry = &pair->entry;
-	entry->source = packet->flow.source;
-	entry->source_port = packet->flow.source_port;
-	entry->destination = choice.address;
-	entry->destination_port = choice.port;
-	entry->endpoint = choice.endpoint;
-	entry->generation = choice.generation;
-	entry->service = service->id;
-	entry->seen_tick = tick;
-	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
-		return tell_too_big(skb, packet, &entry->way, hook);
-	reason = record(skb, packet, &choice, pair, hash, hook);
+	hash = hash_flow(&packet->flow);
+	reason = choose(service, &packet->flow, hook, hash, tick, &choice);
+	if (old && reason == DROP_NONE)
+		partner = partner_to_reuse(packet, old, &choice, pair, hook);
+	if (old && !partner)
+		forget(&packet->flow, old);
 	if (reason != DROP_NONE)
-		return drop(reason);
-	count_connection(service->id);
-	/* What counts from now on is the map's copy. */
-	entry = bpf_map_lookup_elem(&connections, &packet->flow);
-	return entry ? go_on(skb, packet, entry, hook) : drop(DROP_CONNECTIONS_FULL);
+		return turn_away(skb, packet, service, reason, hook);
+	fill_entry(entry, packet, &choice, service, tick);
+	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	if (packet->dont_fragment && too_big(skb, packet, &entry->way)) {
+		if (partner)
+			forget(&packet->flow, old);
+		return tell_too_big(skb, packet, &entry->way, hook);
+	}
+	if (partner) {
+		make_partner(&packet->flow, entry, pair);
+		set_differences(&packet->flow, entry);
+		*partner = pair->partner;
+		*old = *entry;
+	} else {
+		reason = record(skb, packet, &choice, pair, hash, hook);
+		if (reason != DROP_NONE)
+			return drop(reason);
+	}
+	count_connection(service->id, packet->length);
+	return forward(skb, packet, entry, hook);
 }
 
-static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *packet, __u32 tick, int hook)
+static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *packet, struct connection *old,
+				    int hook)
 {
 	struct service *service = find_service(&packet->flow);
 
-	if (!service)
-		return VERDICT_NEXT;
-	if (packet->first_fragment)
-		return drop(DROP_FRAGMENT);
-	return open_connection(skb, packet, service, tick, hook);
+	if (service && !packet->first_fragment)
+		return open_connection(skb, packet, service, old, hook);
+	if (old)
+		forget(&packet->flow, old);
+	return service ? drop(DROP_FRAGMENT) : VERDICT_NEXT;
 }
 
 static __always_inline int known_flow(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,
@@ -152,8 +191,7 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 		count_drop(DROP_ENDPOINT_GONE);
 		return refuse(skb, packet, hook);
 	case FATE_BEGINS_ANEW:
-		forget(&packet->flow, entry);
-		return new_flow(skb, packet, tick, hook);
+		return new_flow(skb, packet, entry, hook);
 	case FATE_GOES_ON:
 		break;
 	}
@@ -192,5 +230,5 @@ static __always_inline int balance(struct __sk_buff *skb, int hook)
 	if (packet.ttl <= 1)
 		return VERDICT_NEXT;
 	entry = bpf_map_lookup_elem(&connections, &packet.flow);
-	return entry ? known_flow(skb, &packet, entry, hook) : new_flow(skb, &packet, current_tick(), hook);
+	return entry ? known_flow(skb, &packet, entry, hook) : new_flow(skb, &packet, NULL, hook);
 }

@@ -27,7 +27,7 @@ int node_egress(struct __sk_buff *skb)
 {
 	__u32 came_by = skb->ingress_ifindex;
 
-	if (came_by && bpf_map_lookup_elem(&devices, &came_by))
+	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || (came_by && bpf_map_lookup_elem(&devices, &came_by)))
 		return VERDICT_NEXT;
 	return balance(skb, FROM_NODE);
 }

@@ -111,12 +111,19 @@ static __always_inline void forget(const struct flow *flow, const struct connect
 	bpf_map_delete_elem(&connections, flow);
 }
 
-/* The LRU may have thrown out one entry of a living connection: put it back while the other is in use. */
-static __noinline int restore_partner(const struct flow *flow, const struct connection *entry)
+/*
+ * The LRU may have thrown out one entry of a living connection: put it back while the other is in use. Looking comes
+ * first, as it also marks the entry as used, and an update takes a free element before it finds that there is one.
+ */
+static __noinline int keep_partner(const struct flow *flow, const struct connection *entry)
 {
 	struct pair *pair;
+	struct flow key;
 
 	if (!flow || !entry)
+		return 0;
+	partner_key(entry, flow->protocol, &key);
+	if (bpf_map_lookup_elem(&connections, &key))
 		return 0;
 	pair = empty_pair();
 	if (!pair)
@@ -126,17 +133,25 @@ static __noinline int restore_partner(const struct flow *flow, const struct conn
 	return 0;
 }
 
-/* FIN and RST are rare: only they write to both entries. */
-static __always_inline void note_tcp_flags(const struct packet *packet, struct connection *entry)
+/* What the packet tells of its connection's end. */
+static __always_inline __u32 ending(const struct packet *packet, const struct connection *entry)
 {
-	struct connection *partner;
-	struct flow key;
 	__u32 flags = 0;
 
 	if (packet->tcp_flags & TCP_RST)
 		flags |= CONNECTION_RESET;
 	if (packet->tcp_flags & TCP_FIN)
 		flags |= is_reply(entry) ? CONNECTION_FIN_ENDPOINT : CONNECTION_FIN_CLIENT;
+	return flags;
+}
+
+/* FIN and RST are rare: only they write to both entries. */
+static __always_inline void note_ending(const struct packet *packet, struct connection *entry)
+{
+	__u32 flags = ending(packet, entry);
+	struct connection *partner;
+	struct flow key;
+
 	if (!flags)
 		return;
 	__sync_fetch_and_or(&entry->flags, flags);

@@ -21,12 +21,16 @@ static __always_inline void count_refused(__u32 service)
 		count->refused++;
 }
 
-static __always_inline void count_connection(__u32 service)
+/* A connection, with its first packet. */
+static __always_inline void count_connection(__u32 service, __u32 length)
 {
 	struct service_counters *count = bpf_map_lookup_elem(&counters, &service);
 
-	if (count)
-		count->connections++;
+	if (!count)
+		return;
+	count->connections++;
+	count->packets_in++;
+	count->bytes_in += length;
 }
 
 static __always_inline void count_packet(struct connection *connection, __u32 length)
