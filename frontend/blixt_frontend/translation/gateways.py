@@ -61,8 +61,8 @@ def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
 def _addresses(gateway: Gateway) -> tuple[Addresses, Condition]:
     """The addresses to listen on, and the Programmed condition as far as it hangs on them.
 
-    Addresses of the spec, and those of the status where the spec leaves the choice open: it has none, or an
-    empty value.
+    Addresses of the spec, and those of the status where the spec leaves the choice
+    open: it has none, or an empty value.
     """
     asked = [address.value for address in gateway.spec.addresses if address.type == "IPAddress"]
     given = [address.value for address in gateway.status.addresses if address.type == "IPAddress"]

@@ -43,9 +43,9 @@ def supported_kinds(listener: Listener) -> tuple[tuple[RouteGroupKind, ...], tup
 def conflicts(listeners: Sequence[Listener]) -> dict[int, Conflict]:
     """Conflicting listeners, by their index: all of them lose, none wins.
 
-    On one port, UDP stands beside anything else; of TCP, TLS (with HTTPS) and HTTP there may only be one.
-    Within it, TLS, HTTPS and HTTP listeners need distinct hostnames; TCP and UDP have none, so there is one
-    of each.
+    On one port, UDP stands beside anything else; of TCP, TLS (with HTTPS) and HTTP there
+    may only be one. Within it, TLS, HTTPS and HTTP listeners need distinct hostnames;
+    TCP and UDP have none, so there is one of each.
     """
     found: dict[int, Conflict] = {}
     by_port: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)

@@ -1,5 +1,5 @@
-"""Userspace's rows against the structures that the compiler made: sizes and offsets, from the objects'
-BTF."""
+"""Userspace's rows against the structures that the compiler made: sizes
+and offsets, from the objects' BTF."""
 
 from __future__ import annotations
 

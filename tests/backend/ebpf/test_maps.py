@@ -1,5 +1,5 @@
-"""Batches against real maps: what fits is written, what isn't there is no error, what fails says how far it
-came."""
+"""Batches against real maps: what fits is written, what isn't there is no
+error, what fails says how far it came."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The whole plane on real interfaces: start, apply, restart, kill, follow interfaces, clean up; and what it
-refuses."""
+"""The whole plane on real interfaces: start, apply, restart, kill, follow
+interfaces, clean up; and what it refuses."""
 
 from __future__ import annotations
 

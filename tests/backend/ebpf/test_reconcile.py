@@ -1,5 +1,5 @@
-"""Random changes against real maps, which an independent oracle reads back; restarts, faults and full maps
-between."""
+"""Random changes against real maps, which an independent oracle reads back;
+restarts, faults and full maps between."""
 
 from __future__ import annotations
 

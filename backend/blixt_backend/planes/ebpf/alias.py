@@ -1,5 +1,5 @@
-"""Alias tables (Walker 1977, built as Vose 1991): a weighted choice by one look-up, whatever the number of
-choices."""
+"""Alias tables (Walker 1977, built as Vose 1991): a weighted choice by one
+look-up, whatever the number of choices."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ def alias_table(weights: Sequence[int]) -> list[tuple[int, int]]:
     """(threshold, alias position) for each position.
 
     A column is picked evenly; 32 random bits below `threshold` mean the column's own position, else its
-    alias.
-    Weights are integers >= 0 with a sum above 0; the arithmetic is exact up to the last rounding to 2^-32.
-    A column that is all its own has itself as alias, so that 0xffffffff loses nothing.
+    alias. Weights are integers >= 0 with a sum above 0; the arithmetic is exact up to the last rounding
+    to 2^-32. A column that is all its own has itself as alias, so that 0xffffffff loses nothing.
     """
     count, total = len(weights), sum(weights)
     if total <= 0:

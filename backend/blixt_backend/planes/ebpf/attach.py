@@ -33,8 +33,8 @@ class Attacher:
     def __init__(
         self, families: Sequence[Programs], pins: Pins, xdp: XdpMode, *, tcx: bool | None = None
     ) -> None:
-        """`tcx`: None asks the kernel. `families` has IPv4's programs, whose XDP program hands on to
-        IPv6's."""
+        """`tcx`: None asks the kernel. `families` has IPv4's programs, whose
+        XDP program hands on to IPv6's."""
         self._xdp = xdp
         self._without_xdp: dict[int, str] = {}
         first = next(iter(families[0].fds.values()))

@@ -62,8 +62,8 @@ class SlotSet(NamedTuple):
 
 
 class FrontendPlan(NamedTuple):
-    """A row of `services`. Sets are positions in PortPlan.sets; so is `ranges` in PortPlan.range_sets, -1:
-    none."""
+    """A row of `services`. Sets are positions in PortPlan.sets; so is `ranges`
+    in PortPlan.range_sets, -1: none."""
 
     key: bytes
     flags: int
@@ -74,8 +74,8 @@ class FrontendPlan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
-    """What one family should hold of one port. `range_sets`: (prefix length, network) each, without the
-    service."""
+    """What one family should hold of one port. `range_sets`: (prefix length,
+    network) each, without the service."""
 
     key: PortKey
     endpoints: Mapping[Identity, int]
@@ -230,8 +230,8 @@ def _slot_sets(members: Sequence[Member]) -> tuple[SlotSet, SlotSet, SlotSet]:
 
 
 def _slot_set(members: Sequence[Member]) -> SlotSet:
-    """Weights of a set's members: a group's weight shared evenly by those of the group that are in the
-    set."""
+    """Weights of a set's members: a group's weight shared evenly by
+    those of the group that are in the set."""
     if not members:
         return SlotSet(())
     group, weight = members[0][2].group, members[0][2].weight

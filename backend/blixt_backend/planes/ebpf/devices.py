@@ -89,10 +89,9 @@ def unmatched(links: Sequence[Link], patterns: Sequence[str]) -> list[str]:
 def choose(links: Sequence[Link], uplink_patterns: Sequence[str], pod_patterns: Sequence[str]) -> Choice:
     """The uplinks in the order of their patterns; pods' devices are those that match and aren't uplinks.
 
-    Pods' devices masquerade as the first uplink that has an address of the family, as does an uplink without
-    one.
-    Only a pod's veth is marked as having a peer: a short cut into an uplink's peer would skip the uplink's
-    queues.
+    Pods' devices masquerade as the first uplink that has an address of the family, as does an
+    uplink without one. Only a pod's veth is marked as having a peer: a short cut into an
+    uplink's peer would skip the uplink's queues.
     """
     uplinks: dict[int, Link] = {}
     for pattern in uplink_patterns:

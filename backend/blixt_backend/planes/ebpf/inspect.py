@@ -1,7 +1,7 @@
 """What is pinned, as plain data: readable without a daemon, and while one runs. Nothing here writes.
 
-Functions yield dictionaries that are ready for JSON; addresses are text, ports numbers. All may raise
-BpfError.
+Functions yield dictionaries that are ready for JSON; addresses are text,
+ports numbers. All may raise BpfError.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def families(pins: Pins) -> list[Layout]:
 def services(pins: Pins) -> Iterator[Row]:
     """Every service id: its frontends, its endpoints with their shares of new connections, its counters.
 
-    `shares` of an endpoint, and `refused_shares`, has one number for each distinct table of choices; a
-    frontend's
-    `inside` (clients on this node) and `outside` (from the network) are positions in them, None: no endpoint.
+    `shares` of an endpoint, and `refused_shares`, has one number for each distinct table of
+    choices; a frontend's `inside` (clients on this node) and `outside` (from the network)
+    are positions in them, None: no endpoint.
     """
     for layout in families(pins):
         folder = pins.maps(layout)

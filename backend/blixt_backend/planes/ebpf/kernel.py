@@ -44,8 +44,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the kernel holds. Endpoints: (index, identity, flags, generation, service) where any byte is
-    set."""
+    """What the kernel holds. Endpoints: (index, identity, flags,
+    generation, service) where any byte is set."""
 
     services: dict[bytes, tuple[int, ...]]
     slots: bytes

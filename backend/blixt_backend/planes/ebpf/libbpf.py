@@ -1,5 +1,5 @@
-"""A thin binding to libbpf.so.1: objects and their programs, BTF, test runs. Maps are in `maps`, links in
-`links`.
+"""A thin binding to libbpf.so.1: objects and their programs, BTF, test runs.
+Maps are in `maps`, links in `links`.
 
 Every failure is a BpfError, an OSError with the kernel's errno and one line that says what was tried.
 libbpf's own messages go to this module's logger at debug; a failed load carries the last of them.
@@ -28,8 +28,8 @@ _LOG_LINES_SHOWN = 12
 
 
 class BpfError(OSError):
-    """What was tried and why the kernel refused; `errno` is the kernel's, `done` the entries a batch got
-    through."""
+    """What was tried and why the kernel refused; `errno` is the kernel's,
+    `done` the entries a batch got through."""
 
     def __init__(self, code: int, what: str, done: int = 0) -> None:
         super().__init__(code, f"{what}: {os.strerror(code)} ({errno.errorcode.get(code, code)})")
@@ -217,8 +217,8 @@ def prog_test_run(
 
 
 class BpfObject:
-    """A compiled object, from open to close: set what is to be set, load, take programs' and maps'
-    descriptors.
+    """A compiled object, from open to close: set what is to be set, load,
+    take programs' and maps' descriptors.
 
     Descriptors belong to the object and go with `close`; what is pinned stays.
     """

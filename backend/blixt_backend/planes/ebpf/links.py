@@ -1,5 +1,5 @@
-"""Programs on devices, as pinned links: traffic goes on without a process, and a program is swapped
-atomically.
+"""Programs on devices, as pinned links: traffic goes on without a process,
+and a program is swapped atomically.
 
 A link's pin is called `<hook>-<ifindex>`. A device that goes leaves a link to nothing behind (ifindex 0),
 which is removed at the next look. All calls must run in the network namespace of the devices.
@@ -176,8 +176,8 @@ def pinned_places(folder: Path) -> list[Place]:
 
 
 def tcx_is_supported(program: int) -> bool:
-    """Whether this kernel has tcx links (6.6): with them, a device that can't exist is ENODEV, else
-    EINVAL."""
+    """Whether this kernel has tcx links (6.6): with them, a device that
+    can't exist is ENODEV, else EINVAL."""
     result = library().bpf_link_create(program, _NO_SUCH_DEVICE, HOOKS["node_egress"].attach_type, None)
     return bool(result == -errno.ENODEV)
 

@@ -110,8 +110,8 @@ class BpfMap:
         return True
 
     def update_joined(self, keys: bytes, values: bytes) -> None:
-        """Write every pair of the joined keys and values; BpfError.done says how many were before a
-        failure."""
+        """Write every pair of the joined keys and values; BpfError.done says
+        how many were before a failure."""
         total = len(keys) // self.info.key_size
         if total == 0:
             return
@@ -139,8 +139,8 @@ class BpfMap:
         return deleted
 
     def chunks(self, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-        """All entries as (joined keys, joined values), a chunk at a time; of an array the first `limit`
-        only."""
+        """All entries as (joined keys, joined values), a chunk at a time; of
+        an array the first `limit` only."""
         info = self.info
         left = info.max_entries if limit is None else min(limit, info.max_entries)
         chunk = max(min(_CHUNK, info.max_entries), 1)

@@ -1,5 +1,5 @@
-"""Which port a frontend address belongs to, when several ask for it: the first by name, as long as it
-asks."""
+"""Which port a frontend address belongs to, when several ask for it: the
+first by name, as long as it asks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from blixt_backend.planes.ebpf.compile import PortKey
 
 
 class Ownership:
-    """Owners, and who else would like to be one. Keys of ports without a path are leftovers: they own
-    nothing."""
+    """Owners, and who else would like to be one. Keys of ports without a path
+    are leftovers: they own nothing."""
 
     def __init__(self) -> None:
         self._owners: dict[bytes, PortKey] = {}
@@ -50,8 +50,8 @@ class Ownership:
             del self._claims[frontend]
 
     def take_waiting(self) -> set[str]:
-        """The services that asked for what was vacated since the last call; they are to be looked at
-        again."""
+        """The services that asked for what was vacated since the last call;
+        they are to be looked at again."""
         claims = [self._claims[frontend] for frontend in self._vacated if frontend in self._claims]
         self._vacated.clear()
         return {claimant.path for claimants in claims for claimant in claimants}

@@ -1,5 +1,5 @@
-"""The eBPF plane: takes over what is pinned, keeps maps and hooks as desired, leaves them to the kernel at
-the end."""
+"""The eBPF plane: takes over what is pinned, keeps maps and hooks as desired,
+leaves them to the kernel at the end."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class EbpfPlane(Plane):
     def __init__(
         self, settings: options.Settings, objects: Path = OBJECTS, *, tcx: bool | None = None
     ) -> None:
-        """`objects`: the folder of blixt4.bpf.o and blixt6.bpf.o. `tcx`: whether to use tcx links; None
-        asks."""
+        """`objects`: the folder of blixt4.bpf.o and blixt6.bpf.o. `tcx`:
+        whether to use tcx links; None asks."""
         self._settings = settings
         self._objects = objects
         self._tcx = tcx
@@ -153,8 +153,8 @@ class EbpfPlane(Plane):
             raise PlaneError("; ".join(f"{name}: {why}" for name, why in uplinks.items()))
 
     def _follow(self, links: Sequence[devices.Link]) -> bool:
-        """Bring the `devices` maps and the hooks to what is there; whether the node's addresses are others
-        now."""
+        """Bring the `devices` maps and the hooks to what is there; whether the
+        node's addresses are others now."""
         assert self._attacher is not None
         choice = devices.choose(links, self._settings.interfaces, self._settings.pod_interfaces)
         if choice == self._choice and not self._problems:

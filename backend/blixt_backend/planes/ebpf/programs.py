@@ -1,5 +1,5 @@
-"""One family's object: sized, its pinned maps taken over, loaded; the programs' descriptors while it is
-open."""
+"""One family's object: sized, its pinned maps taken over, loaded; the
+programs' descriptors while it is open."""
 
 from __future__ import annotations
 

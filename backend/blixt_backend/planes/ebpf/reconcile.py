@@ -1,9 +1,8 @@
 """Brings one family's service maps to what is desired, by writing differences only.
 
-What the kernel holds is read once, at a resync; after that this module knows it, since nobody else writes
-those
-maps. Ids, endpoint indexes and generations are taken over from the kernel, so a connection made before a
-restart still finds its endpoint. A failed write makes the next change a resync.
+What the kernel holds is read once, at a resync; after that this module knows it, since nobody else
+writes those maps. Ids, endpoint indexes and generations are taken over from the kernel, so a connection
+made before a restart still finds its endpoint. A failed write makes the next change a resync.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ class Reconciler:
         node_addresses: Sequence[PackedAddress],
         resync: bool,
     ) -> int:
-        """Write the difference; returns the rows written. Raises BpfError; ports that didn't fit are in
-        `unfit`."""
+        """Write the difference; returns the rows written. Raises BpfError;
+        ports that didn't fit are in `unfit`."""
         plans = {path: compile_view(view, self._layout, node_addresses) for path, view in changed.items()}
         batch = Batch()
         resync = resync or not self._known
