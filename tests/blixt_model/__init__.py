@@ -8,7 +8,7 @@ what the programs under bpf/ do is compared with it, byte by byte.
 |---|---|
 | `parse` | 1 |
 | `flows` | 2, 3 |
-| `ports` | 3.9 |
+| `ports` | 2 (both entries), 3.9 |
 | `translation` | 4 |
 | `ways` | 5 |
 | `answers` | 6 |
@@ -16,6 +16,7 @@ what the programs under bpf/ do is compared with it, byte by byte.
 | `programs` | hooks, 8 |
 
 Beside it: `kernel` (the programs in this kernel, with `layout` for their maps), `network` (a namespace for
-them to route in), `comparison` (both sides, step by step), `worlds`, `senders` and `steps` (random tables
-and packets), `exploration`, and `scene` (a small world for packets written by hand).
+them to route in), `comparison` (both sides, step by step), `worlds`, `senders`, `steps` and `incidents`
+(random tables, packets and what happens between them), `exploration`, and `scene` (a small world for packets
+written by hand).
 """

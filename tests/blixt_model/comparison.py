@@ -6,17 +6,20 @@ import copy
 import time
 from dataclasses import dataclass, field
 
+from blixt_model.incidents import Aged, EndpointChanged, Evicted, Unused
 from blixt_model.kernel import Kernel, Run
 from blixt_model.network import Network
 from blixt_model.programs import process
-from blixt_model.steps import Aged, EndpointChanged, Evicted, Sent, Step, Unused
+from blixt_model.steps import Sent, Step
 from blixt_model.tables import Connection, Endpoint, Flow, Slot, Tables
 from blixt_model.ways import Circumstances, Outcome, Settings
 
 TICK_SHIFT = 30
 _TICK_NS = 1 << TICK_SHIFT
-#: Not so near a tick's beginning (the kernel's coarse clock is behind by up to one timer interrupt) or end.
-_EARLY_NS, _LATE_NS = 12_000_000, 2_000_000
+#: The programs' clock: it goes forward with timer interrupts only.
+_COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE, which the module `time` doesn't name
+#: Not so near a tick's end.
+_LATE_NS = 8_000_000
 _BYTES_SHOWN = 200
 
 
@@ -49,8 +52,9 @@ class Comparison:
                 return self.send(step)
             case Aged(ticks):
                 self.age(ticks)
-            case Unused(flow, ticks):
-                self.age_one(flow, ticks)
+            case Unused(flows, ticks):
+                for flow in flows:
+                    self.age_one(flow, ticks)
             case EndpointChanged(index, endpoint):
                 self.change_endpoint(index, endpoint)
             case Evicted(flow):
@@ -141,7 +145,7 @@ class Comparison:
 
     def _keep_up(self) -> None:
         """When a tick has passed, move all that was seen along with it: a run doesn't depend on its speed."""
-        while not _EARLY_NS < (passed := time.monotonic_ns()) % _TICK_NS < _TICK_NS - _LATE_NS:
+        while (passed := time.clock_gettime_ns(_COARSE_CLOCK)) % _TICK_NS > _TICK_NS - _LATE_NS:
             time.sleep(_LATE_NS / 1e9)
         now = passed >> TICK_SHIFT
         if now != self._tick:
@@ -168,7 +172,7 @@ class Comparison:
 
 
 def _now() -> int:
-    return time.monotonic_ns() >> TICK_SHIFT
+    return time.clock_gettime_ns(_COARSE_CLOCK) >> TICK_SHIFT
 
 
 def _bytes_difference(wanted: bytes, found: bytes) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.parse import FIN, RST, Packet
-from blixt_model.ports import MASK_32, is_closed, is_idle, key_state, source_ports
+from blixt_model.ports import MASK_32, is_closed, is_idle, key_state, own_partner, source_ports
 from blixt_model.tables import (
     ENDPOINT_REJECT,
     Affinity,
@@ -133,8 +133,9 @@ class _Handling:
         return self.packet.is_new_tcp and (is_closed(entry) or endpoint.draining)
 
     def _forget(self, entry: Connection) -> None:
+        if own_partner(self.packet.flow, entry, self._connection) is not None:
+            self.changes.connections[partner_of(entry.becomes)] = None
         self.changes.connections[self.packet.flow] = None
-        self.changes.connections[partner_of(entry.becomes)] = None
 
     def _refresh(self, entry: Connection) -> Connection:
         way = way_to(entry.becomes.destination, self.now, self.tables)
@@ -162,10 +163,11 @@ class _Handling:
             packets=entry.packets + 1,
             bytes=entry.bytes + self.packet.length,
         )
-        partner_key = partner_of(entry.becomes)
-        partner = self._connection(partner_key)
+        partner = own_partner(self.packet.flow, entry, self._connection)
         if flags and partner is not None:
-            self.changes.connections[partner_key] = replace(partner, flags=partner.flags | flags)
+            self.changes.connections[partner_of(entry.becomes)] = replace(
+                partner, flags=partner.flags | flags
+            )
         self.changes.count(entry.service, traffic(entry, self.packet))
         frame = translate(self.packet, entry.becomes, lower_ttl=way.via != Via.STACK)
         return send(frame, way, self.now, self.changes)
@@ -278,7 +280,7 @@ class _Handling:
 
     def _is_free(self, becomes: Flow, *, masquerading: bool) -> bool:
         flow = self.packet.flow
-        state = key_state(self._connection(partner_of(becomes)), flow, self.now.tick)
+        state = key_state(partner_of(becomes), flow, self.now.tick, self._connection)
         self.changes.keys.append(KeyTried(flow.protocol, masquerading, state))
         return state.is_free
 

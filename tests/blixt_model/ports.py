@@ -1,8 +1,8 @@
-"""Rule 3.9: source ports, and the partners' keys that they lead to."""
+"""Rules 2 and 3.9: partners, and the source ports that lead to free keys for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from blixt_model.family import UDP
 from blixt_model.tables import CLOSED_BY_BOTH, Connection, ConnectionFlag, Flow, KeyState, partner_of
@@ -11,6 +11,9 @@ UDP_IDLE_TICKS = 120
 PORT_TRIES = 32
 MASK_32 = 0xFFFFFFFF
 _STEP = 0x9E3779B1
+
+#: In `connections`, as they are by now.
+LookUp = Callable[[Flow], Connection | None]
 
 
 def source_ports(own: int, flow_hash: int, first: int, count: int) -> Iterator[int]:
@@ -31,13 +34,24 @@ def is_idle(entry: Connection, tick: int) -> bool:
     return entry.seen_tick != 0 and tick - entry.seen_tick > UDP_IDLE_TICKS
 
 
-def key_state(there: Connection | None, flow: Flow, tick: int) -> KeyState:
-    """What a partner's key means to a new connection of `flow`, `there` being its entry now."""
+def own_partner(flow: Flow, entry: Connection, look_up: LookUp) -> Connection | None:
+    """The other entry of the connection, unless it is gone: its key may be another connection's by now."""
+    there = look_up(partner_of(entry.becomes))
+    return there if there is not None and there.becomes == partner_of(flow) else None
+
+
+def key_state(key: Flow, flow: Flow, tick: int, look_up: LookUp) -> KeyState:
+    """What the partner's key `key` means to a new connection of `flow`."""
+    there = look_up(key)
     if there is None:
         return KeyState.UNUSED
     if not there.is_reply:
         return KeyState.CLIENT
     if there.becomes == partner_of(flow):
         return KeyState.OWN
-    over = is_idle(there, tick) if flow.protocol == UDP else is_closed(there)
-    return KeyState.OVER if over else KeyState.TAKEN
+    if flow.protocol != UDP:
+        return KeyState.OVER if is_closed(there) else KeyState.TAKEN
+    if not is_idle(there, tick):
+        return KeyState.TAKEN
+    client_s = own_partner(key, there, look_up)
+    return KeyState.OVER if client_s is None or is_idle(client_s, tick) else KeyState.UNANSWERED

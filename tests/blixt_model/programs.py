@@ -54,4 +54,5 @@ def _endpoint_remains(entry: Connection, protocol: int, tables: Tables) -> bool:
     endpoint = tables.endpoints.get(entry.endpoint)
     if endpoint is None or not endpoint.live or endpoint.generation != entry.generation:
         return False
+    # An entry that was seen in this tick isn't idle.
     return protocol == TCP or not endpoint.silent

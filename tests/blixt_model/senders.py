@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blixt_model.choices import Choices
-from blixt_model.family import TCP
+from blixt_model.family import TCP, UDP
 from blixt_model.ports import is_closed, is_idle
-from blixt_model.tables import Endpoint, Flow, Frontend, Tables, partner_of
+from blixt_model.tables import Connection, Flow, Frontend, Tables, partner_of
 from blixt_model.worlds import World
 
 _PORTS = (33000, 40001, 40005, 40006, 39999, 1, 65535, 33001)
@@ -21,7 +21,7 @@ def new_flow(choices: Choices, world: World) -> Flow:
 
 def rival_flow(choices: Choices, world: World, tables: Tables) -> Flow:
     """Its partner's key may be in the way of another's: that of a flow in `tables`, which must know one."""
-    rivals = choices.one_of((_clients, _over, _evicted, _services, _over, _evicted))
+    rivals = choices.one_of(_RIVALS)
     found = rivals(tables) or (_clients(tables) if rivals is not _services else [])
     if not found:
         return _endpoint_s_flow(choices, world, tables)
@@ -36,15 +36,18 @@ def rival_flow(choices: Choices, world: World, tables: Tables) -> Flow:
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
+    """A client's flow, and the endpoint that it has."""
+
     flow: Flow
-    endpoint: Endpoint
+    address: bytes
+    port: int
 
 
 def _frontends_of(rival: _Rival, tables: Tables) -> list[Frontend]:
     """Others that may lead to the endpoint, under any of its indices."""
     flow = rival.flow
     its_own = Frontend(flow.destination, flow.destination_port, flow.protocol)
-    place = (rival.endpoint.address, rival.endpoint.port)
+    place = (rival.address, rival.port)
     indices = {index for index, e in tables.endpoints.items() if (e.address, e.port) == place}
     found = []
     for frontend, service in tables.services.items():
@@ -69,7 +72,7 @@ def _endpoint_s_flow(choices: Choices, world: World, tables: Tables) -> Flow:
 def _clients(tables: Tables) -> list[_Rival]:
     """A client with one port on two services, which may have the same endpoint."""
     return [
-        _Rival(flow, tables.endpoints[entry.endpoint])
+        _Rival(flow, entry.becomes.destination, entry.becomes.destination_port)
         for flow, entry in tables.connections.items()
         if not entry.is_reply
     ]
@@ -77,29 +80,56 @@ def _clients(tables: Tables) -> list[_Rival]:
 
 def _evicted(tables: Tables) -> list[_Rival]:
     """Flows whose partner only is left."""
-    partners = (
-        _Rival(partner_of(entry.becomes), tables.endpoints[entry.endpoint])
-        for entry in tables.connections.values()
-        if entry.is_reply
-    )
+    partners = (_answered(key, entry) for key, entry in tables.connections.items() if entry.is_reply)
     return [rival for rival in partners if rival.flow not in tables.connections]
 
 
-def _over(tables: Tables) -> list[_Rival]:
-    """Closed TCP connections; UDP flows that were answered, but long before the latest packet of all."""
+def _closed(tables: Tables) -> list[_Rival]:
+    return [
+        _answered(key, entry)
+        for key, entry in tables.connections.items()
+        if entry.is_reply and key.protocol == TCP and is_closed(entry)
+    ]
+
+
+def _idle(tables: Tables) -> list[_Rival]:
+    """UDP flows that were answered, but long before the latest packet of all."""
     latest = max((entry.seen_tick for entry in tables.connections.values()), default=0)
     return [
-        _Rival(partner_of(entry.becomes), tables.endpoints[entry.endpoint])
+        _answered(key, entry)
         for key, entry in tables.connections.items()
-        if entry.is_reply and (is_closed(entry) if key.protocol == TCP else is_idle(entry, latest))
+        if entry.is_reply and key.protocol == UDP and is_idle(entry, latest)
     ]
+
+
+def _left_over(tables: Tables) -> list[_Rival]:
+    """Clients that have another endpoint by now, and the entry of the one before is still there."""
+    return [_answered(key, tables.connections[key]) for key in left_behind(tables)] or _idle(tables)
+
+
+def left_behind(tables: Tables) -> list[Flow]:
+    """Endpoints' entries whose client's entry is another connection's by now."""
+    return [
+        key
+        for key, entry in tables.connections.items()
+        if entry.is_reply
+        and (client_s := tables.connections.get(partner_of(entry.becomes))) is not None
+        and client_s.becomes != partner_of(key)
+    ]
+
+
+def _answered(key: Flow, entry: Connection) -> _Rival:
+    return _Rival(partner_of(entry.becomes), key.source, key.source_port)
 
 
 def _services(tables: Tables) -> list[_Rival]:
     """From where an endpoint has a connection to: its packets look like the endpoint's answers."""
-    endpoints = {(endpoint.address, endpoint.port): endpoint for endpoint in tables.endpoints.values()}
+    endpoints = {(endpoint.address, endpoint.port) for endpoint in tables.endpoints.values()}
     return [
-        _Rival(partner_of(flow), endpoints[flow.source, flow.source_port])
+        _Rival(partner_of(flow), flow.source, flow.source_port)
         for flow, entry in tables.connections.items()
         if not entry.is_reply and (flow.source, flow.source_port) in endpoints
     ]
+
+
+_RIVALS = (_clients, _closed, _evicted, _services, _left_over, _idle, _evicted, _idle, _clients, _idle)

@@ -1,4 +1,4 @@
-"""Random steps: packets that belong to what happened before, and changes of the tables between them."""
+"""Random steps: packets that belong to what happened before, and what happens to the tables between them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from blixt_model.checksum import checksum
 from blixt_model.choices import Choices
 from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP, Family
 from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet
+from blixt_model.incidents import Incident, make_incident
 from blixt_model.kernel import MOST_BYTES
 from blixt_model.parse import FRAGMENT_HEADER
 from blixt_model.senders import new_flow, rival_flow
-from blixt_model.tables import Endpoint, EndpointFlag, Flow, Tables
+from blixt_model.tables import Flow, Tables
 from blixt_model.ways import Hook
 from blixt_model.worlds import World
 
@@ -43,35 +44,7 @@ class Sent:
         return f"{self.hook.value} of {self.device}{came}{segments}, {len(self.frame)} bytes: {shown}"
 
 
-@dataclass(frozen=True, slots=True)
-class Aged:
-    """As if so many ticks had passed."""
-
-    ticks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unused:
-    """This entry was last used so many ticks earlier, if it ever was; others since."""
-
-    flow: Flow
-    ticks: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointChanged:
-    index: int
-    endpoint: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Evicted:
-    """The kernel's LRU map gave this entry up."""
-
-    flow: Flow
-
-
-Step = Sent | Aged | Unused | EndpointChanged | Evicted
+Step = Sent | Incident
 
 
 def make_step(data: bytes, world: World, tables: Tables) -> Step:
@@ -79,7 +52,7 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
     kind = choices.below(32)
     known = list(tables.connections.items())
     if kind >= 29:
-        return _table_step(choices, tables)
+        return make_incident(choices, tables)
     if kind == 28:
         return _at_hook(choices, _stray(choices, world))
     if kind >= 25 and known:
@@ -114,39 +87,6 @@ def _at_hook(choices: Choices, raw: bytes, hooks: tuple[Hook, ...] = tuple(Hook)
     came_in_by = choices.one_of(("", "stranger", "uplink0")) if hook is Hook.NODE_EGRESS else device
     gso_size = choices.one_of(_SEGMENTS) if len(raw) > 600 and choices.rarely(3) else 0
     return Sent(hook, device, raw, came_in_by, gso_size)
-
-
-def _table_step(choices: Choices, tables: Tables) -> Step:
-    kind = choices.below(6)
-    if kind == 1 and tables.connections:
-        known = list(tables.connections)
-        return Evicted(known[choices.below(256) % len(known)])
-    answered = [flow for flow, entry in tables.connections.items() if entry.is_reply and entry.seen_tick]
-    if kind in (2, 3) and answered:
-        return Unused(answered[choices.below(256) % len(answered)], choices.one_of((121, 120)))
-    if kind > 3:
-        index = choices.one_of(list(tables.endpoints))
-        return EndpointChanged(index, _changed(choices, tables.endpoints[index]))
-    return Aged(choices.one_of((1, 121, 2, 3, 121, 120, 101, 500)))
-
-
-def _changed(choices: Choices, endpoint: Endpoint) -> Endpoint:
-    live = endpoint.flags | EndpointFlag.LIVE
-    leaving = EndpointFlag.DRAINING | EndpointFlag.SILENT
-    kind = choices.below(8)
-    if kind == 0:
-        return replace(endpoint, flags=live ^ EndpointFlag.DRAINING)
-    if kind == 1:
-        return replace(endpoint, flags=0)
-    if kind == 2:
-        return replace(endpoint, flags=live ^ EndpointFlag.LOCAL)
-    if kind == 3:
-        return replace(endpoint, flags=live, generation=(endpoint.generation + 1) & 0xFFFFFFFF)
-    if kind == 4:
-        return replace(endpoint, flags=live | leaving)
-    if kind == 5:
-        return replace(endpoint, flags=live ^ EndpointFlag.SILENT)
-    return replace(endpoint, flags=live & ~leaving)
 
 
 def _packet(choices: Choices, family: Family, flow: Flow, flags: tuple[int, ...]) -> bytes:

@@ -212,6 +212,7 @@ class KeyState(Enum):
     OWN = "this very connection's, whose other entry is gone"
     OVER = "a connection's that is over"
     TAKEN = "a living connection's"
+    UNANSWERED = "a UDP flow's that goes on, though nothing answers it any more"
     CLIENT = "some client's packets'"
 
     @property
