@@ -71,6 +71,17 @@ static __always_inline struct connection *partner_to_reuse(const struct packet *
 	return find_partner(&packet->flow, old, &pair->partner_key);
 }
 
+/* By their keys: the elements that were found may have become another connection's by now. */
+static __always_inline enum drop_reason write_over(const struct packet *packet, struct pair *pair)
+{
+	make_partner(&packet->flow, &pair->entry, pair);
+	set_differences(&packet->flow, &pair->entry);
+	if (bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY) ||
+	    bpf_map_update_elem(&connections, &packet->flow, &pair->entry, BPF_ANY))
+		return DROP_CONNECTIONS_FULL;
+	return DROP_NONE;
+}
+
 static __always_inline enum drop_reason record(struct __sk_buff *skb, const struct packet *packet,
 					       const struct choice *choice, struct pair *pair, __u64 hash, int hook)
 {
@@ -152,16 +163,9 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 			forget(&packet->flow, old);
 		return tell_too_big(skb, packet, &entry->way, hook);
 	}
-	if (partner) {
-		make_partner(&packet->flow, entry, pair);
-		set_differences(&packet->flow, entry);
-		*partner = pair->partner;
-		*old = *entry;
-	} else {
-		reason = record(skb, packet, &choice, pair, hash, hook);
-		if (reason != DROP_NONE)
-			return drop(reason);
-	}
+	reason = partner ? write_over(packet, pair) : record(skb, packet, &choice, pair, hash, hook);
+	if (reason != DROP_NONE)
+		return drop(reason);
 	count_connection(service->id, packet->length);
 	return forward(skb, packet, entry, hook);
 }
