@@ -19,10 +19,10 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test demo bench proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-e2e demo bench proto clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 setup: $(VENV) $(STAMPS)/build $(STAMPS)/lab $(STAMPS)/lint ## Bring all that the other targets need
 
@@ -54,10 +54,17 @@ fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
 
 bpf: $(OBJECTS)/blixt4.bpf.o $(OBJECTS)/blixt6.bpf.o ## Compile the eBPF programs, once for each family
 
-test: $(VENV) $(STAMPS)/lab bpf ## Run all tests (lab and bpf tests need root)
-	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest $(PYTEST_ARGS); else \
+test: $(VENV) $(STAMPS)/lab bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
+	@echo "the tests against a real control plane (tests/e2e) are not among these: make test-e2e"
+	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e" $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
-		.venv/bin/pytest -m "not lab and not bpf" $(PYTEST_ARGS); fi
+		.venv/bin/pytest -m "not lab and not bpf and not e2e" $(PYTEST_ARGS); fi
+
+test-e2e: $(VENV) $(STAMPS)/lab bpf ## Build a real control plane (once; needs Go), and run the tests against it
+	@hack/control-plane.sh build
+	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest tests/e2e $(PYTEST_ARGS); else \
+		echo "not root: the tests marked lab and bpf are not run"; \
+		.venv/bin/pytest tests/e2e -m "not lab and not bpf" $(PYTEST_ARGS); fi
 
 demo: $(VENV) $(STAMPS)/lab bpf ## Show a Gateway balance real traffic over two nodes (root; KEEP=1 leaves it up)
 	@$(PYTHON) hack/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
@@ -70,7 +77,8 @@ proto: $(VENV) ## Generate the Python stubs from the proto files
 	hack/proto.sh
 
 clean: ## Remove all that was built, and the virtual environment
-	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis $(OBJECTS)/*.bpf.o
+	find build -mindepth 1 -maxdepth 1 ! -name 'Containerfile.*' -exec rm -rf {} +
+	rm -rf dist .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis $(OBJECTS)/*.bpf.o
 	find api frontend backend tests hack -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV): pyproject.toml constraints.txt hack/setup.sh
