@@ -1,0 +1,61 @@
+"""The kinds that are watched, and where the API serves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blixt_frontend.objects import (
+    EndpointSlice,
+    Gateway,
+    GatewayClass,
+    Namespace,
+    Node,
+    Object,
+    ReferenceGrant,
+    Service,
+    TCPRoute,
+    UDPRoute,
+)
+from blixt_frontend.objects.gateway import GATEWAY_GROUP
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind. `versions`: those that decode to `type`, the best first."""
+
+    type: type[Object]
+    group: str
+    plural: str
+    versions: tuple[str, ...] = ("v1",)
+
+    @property
+    def name(self) -> str:
+        return self.type.kind
+
+    @property
+    def resource(self) -> str:
+        """As `kubectl` and RBAC's error messages name it: `tcproutes.gateway.networking.k8s.io`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, version: str) -> str:
+        """Of the list of all of them, in every namespace."""
+        return (
+            f"/apis/{self.group}/{version}/{self.plural}" if self.group else f"/api/{version}/{self.plural}"
+        )
+
+
+#: Every API server serves these.
+CORE = (
+    Kind(Service, "", "services"),
+    Kind(EndpointSlice, "discovery.k8s.io", "endpointslices"),
+    Kind(Node, "", "nodes"),
+    Kind(Namespace, "", "namespaces"),
+)
+#: Served once their CRDs are there, in whichever versions these have.
+GATEWAY = (
+    Kind(GatewayClass, GATEWAY_GROUP, "gatewayclasses", ("v1", "v1beta1")),
+    Kind(Gateway, GATEWAY_GROUP, "gateways", ("v1", "v1beta1")),
+    Kind(TCPRoute, GATEWAY_GROUP, "tcproutes", ("v1", "v1alpha2")),
+    Kind(UDPRoute, GATEWAY_GROUP, "udproutes", ("v1", "v1alpha2")),
+    Kind(ReferenceGrant, GATEWAY_GROUP, "referencegrants", ("v1", "v1beta1")),
+)

@@ -1,0 +1,47 @@
+"""The source behind `--kubeconfig` and `--in-cluster`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from blixt_frontend.kubernetes.client import ApiClient
+from blixt_frontend.kubernetes.following import Following
+from blixt_frontend.kubernetes.pace import Pace
+from blixt_frontend.source import Batch, Source
+
+
+class KubernetesSource(Source):
+    """The objects of a cluster, as its API server knows them.
+
+    - While the server is away, what was known stays. One kind's failure does not touch the others.
+    - The Gateway API's CRDs may come later, go, or change version.
+    - Nothing is complete before every kind that is served was listed once. One that may not be listed (403)
+      is complained about and waited for: taking a part for the whole would take the rest from every node.
+    """
+
+    def __init__(self, client: ApiClient, pace: Pace | None = None) -> None:
+        self._client = client
+        self._pace = pace or Pace()
+
+    async def events(self) -> AsyncIterator[Batch]:
+        """Batches come as kinds are listed; the first complete one may be empty. Needs an open client."""
+        following = Following(self._client, self._pace)
+        running = asyncio.create_task(following.run())
+        running.add_done_callback(lambda _: following.news.set())
+        complete = False
+        try:
+            while True:
+                await following.news.wait()
+                if running.done():
+                    running.result()
+                await asyncio.sleep(self._pace.settle)
+                following.news.clear()
+                now_complete = complete or following.all_listed
+                batch = following.gathering.take(now_complete)
+                if batch.upserts or batch.deletions or now_complete != complete:
+                    complete = now_complete
+                    yield batch
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
