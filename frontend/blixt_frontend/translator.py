@@ -9,9 +9,11 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
+from blixt_frontend.addresses import AddressBook, Pools
 from blixt_frontend.items import Item
-from blixt_frontend.objects import Object
+from blixt_frontend.objects import Gateway, Object, Service
 from blixt_frontend.source import Batch, KubernetesObject, ObjectKey
+from blixt_frontend.translation import gateways, services
 from blixt_frontend.translation.cluster import NamespacedName, Translation
 from blixt_frontend.translation.gateway_items import translate_gateway
 from blixt_frontend.translation.index import Index, Unit
@@ -53,9 +55,10 @@ class Translator:
     that is none, cost only what they are about, and are logged when they change.
     """
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: Options | None = None, addresses: AddressBook | None = None) -> None:
         self._options = options or Options()
-        self._index = Index()
+        self._addresses = addresses or AddressBook(Pools())
+        self._index = Index(self._addresses.assignments)
         self._records: dict[Unit, _Record] = {}
         self._results: dict[NamespacedName, GatewayResult] = {}
         self._complete = False
@@ -90,6 +93,8 @@ class Translator:
         if not self._complete:
             return {}
         touched, self._waiting = self._waiting, {}
+        for key in self._addresses.settle((unit.key, self._served(unit)) for unit in touched):
+            touched[Unit.of(key)] = None
         changed = {}
         for unit in touched:
             items = self._retranslate(unit)
@@ -106,6 +111,15 @@ class Translator:
 
     def _remove(self, key: ObjectKey) -> list[Unit]:
         return list(self._index.remove(key))
+
+    def _served(self, unit: Unit) -> Gateway | Service | None:
+        """The unit's object, if it is there and ours."""
+        cluster = self._index.cluster
+        if unit.kind == "Service":
+            service = cluster.services.get(unit.name)
+            return service if service is not None and services.is_ours(service, self._options) else None
+        gateway = cluster.gateways.get(unit.name)
+        return gateway if gateway is not None and gateways.is_ours(gateway, cluster, self._options) else None
 
     def _retranslate(self, unit: Unit) -> tuple[Item, ...] | None:
         """All items of the unit if any has changed, else None."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 
 class Family(IntEnum):
@@ -35,6 +36,22 @@ class Addresses:
 
     def __bool__(self) -> bool:
         return bool(self.v4 or self.v6)
+
+
+#: Reasons of the Gateway API (v1.6) for a Gateway that isn't Programmed.
+Lacking = Literal["AddressNotAssigned", "AddressNotUsable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The addresses that an object was given out of our pools, or not."""
+
+    #: In canonical form: those that the object brings along, then those of its wishes, in their order.
+    addresses: tuple[str, ...] = ()
+    #: None: nothing is lacking.
+    reason: Lacking | None = None
+    #: What is lacking and why, for people.
+    problem: str = ""
 
 
 def sort_out(addresses: Iterable[str]) -> tuple[Addresses, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from blixt_frontend.objects import (
     Service,
 )
 from blixt_frontend.source import ObjectKey
+from blixt_frontend.translation.addresses import Assignment
 
 
 class NamespacedName(NamedTuple):
@@ -38,6 +39,8 @@ class Cluster:
     grants: Mapping[str, Mapping[ObjectKey, ReferenceGrant]] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     classes: Mapping[str, GatewayClass] = field(default_factory=dict)
+    #: What our address pools give to Gateways and Services; the others' addresses come from elsewhere.
+    assignments: Mapping[ObjectKey, Assignment] = field(default_factory=dict)
     #: The zone of every node that has one.
     zones: Mapping[str, str] = field(default_factory=dict)
 

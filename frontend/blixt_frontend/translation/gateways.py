@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from blixt_frontend.objects import Gateway, Route
 from blixt_frontend.source import ObjectKey
-from blixt_frontend.translation.addresses import Addresses, sort_out
+from blixt_frontend.translation.addresses import Addresses, Assignment, sort_out
 from blixt_frontend.translation.cluster import Cluster, NamespacedName
 from blixt_frontend.translation.listeners import conflicts, judged
 from blixt_frontend.translation.options import Options
@@ -34,7 +34,7 @@ def is_ours(gateway: Gateway, cluster: Cluster, options: Options) -> bool:
 
 def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
     """Judge a Gateway of ours and all that names it. Nothing that it holds makes this fail."""
-    addresses, addresses_programmed = _addresses(gateway)
+    addresses, addresses_programmed = _addresses(gateway, cluster.assignments.get(gateway.key))
     listeners = _listeners(gateway)
     accepted = _accepted(gateway, listeners)
     programmed = _programmed(accepted, addresses_programmed, listeners)
@@ -58,20 +58,24 @@ def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
     )
 
 
-def _addresses(gateway: Gateway) -> tuple[Addresses, Condition]:
+def _addresses(gateway: Gateway, assignment: Assignment | None) -> tuple[Addresses, Condition]:
     """The addresses to listen on, and the Programmed condition as far as it hangs on them.
 
-    Addresses of the spec, and those of the status where the spec leaves the choice
-    open: it has none, or an empty value.
+    What our pools assigned; without any, addresses of the spec, and those of the status where the spec leaves
+    the choice open: it has none, or an empty value.
     """
     asked = [address.value for address in gateway.spec.addresses if address.type == "IPAddress"]
     given = [address.value for address in gateway.status.addresses if address.type == "IPAddress"]
     ours_to_choose = not gateway.spec.addresses or "" in asked
     addresses, bad = sort_out(asked + given if ours_to_choose else asked)
+    if assignment is not None:
+        addresses, _ = sort_out(assignment.addresses)
     if bad:
         return addresses, Condition(
             "Programmed", False, "AddressNotUsable", f"no IP addresses: {', '.join(map(repr, bad))}"
         )
+    if assignment is not None and assignment.reason is not None:
+        return addresses, Condition("Programmed", False, assignment.reason, assignment.problem)
     if not addresses:
         message = "no address: give one in spec.addresses"
         return addresses, Condition("Programmed", False, "AddressNotAssigned", message)

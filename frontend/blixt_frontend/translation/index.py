@@ -5,7 +5,7 @@ A unit is one Service or one Gateway. Each change costs the units that it touche
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from blixt_frontend.objects import (
@@ -20,6 +20,7 @@ from blixt_frontend.objects import (
     Service,
 )
 from blixt_frontend.source import ObjectKey
+from blixt_frontend.translation.addresses import Assignment
 from blixt_frontend.translation.cluster import Cluster, NamespacedName
 from blixt_frontend.translation.routes import backend_names, parent_name
 
@@ -33,6 +34,15 @@ class Unit(NamedTuple):
 
     kind: str
     name: NamespacedName
+
+    @classmethod
+    def of(cls, key: ObjectKey) -> Unit:
+        """The unit of a Service's or a Gateway's key."""
+        return cls(key.kind, NamespacedName(key.namespace, key.name))
+
+    @property
+    def key(self) -> ObjectKey:
+        return ObjectKey(self.kind, *self.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name.namespace}/{self.name.name}"
@@ -66,7 +76,7 @@ class Groups(dict[K, dict[L, V]]):
 class Index:
     """Takes objects in and out, and tells the units that each change touches."""
 
-    def __init__(self) -> None:
+    def __init__(self, assignments: Mapping[ObjectKey, Assignment] | None = None) -> None:
         self._objects: dict[ObjectKey, Object] = {}
         self._services: dict[NamespacedName, Service] = {}
         self._gateways: dict[NamespacedName, Gateway] = {}
@@ -90,6 +100,7 @@ class Index:
             namespaces=self._namespaces,
             classes=self._classes,
             zones=self._zones,
+            assignments={} if assignments is None else assignments,
         )
 
     def put(self, obj: Object) -> Iterator[Unit]:

@@ -93,9 +93,22 @@ def judged(
     if unsupported:
         message = "unsupported kinds: " + ", ".join(f"{kind.group}/{kind.kind}" for kind in unsupported)
         conditions.append(Condition("ResolvedRefs", False, "InvalidRouteKinds", message))
+    elif odd := _no_secrets(listener):
+        message = "certificates that are no Secrets: " + ", ".join(odd)
+        conditions.append(Condition("ResolvedRefs", False, "InvalidCertificateRef", message))
     else:
         conditions.append(Condition("ResolvedRefs", True, "ResolvedRefs"))
     return kinds, conditions
+
+
+def _no_secrets(listener: Listener) -> list[str]:
+    """Certificate references to something else than a Secret. Whether a Secret is there isn't looked at."""
+    references = listener.tls.certificate_refs if listener.tls else ()
+    return [
+        f"{ref.group or 'core'}/{ref.kind} {ref.name}"
+        for ref in references
+        if (ref.group, ref.kind) != ("", "Secret")
+    ]
 
 
 def lets_in(

@@ -21,18 +21,22 @@ from blixt_frontend.objects import (
 from blixt_frontend.source import ObjectKey
 from blixt_frontend.translation.addresses import Addresses
 
-ConditionType = Literal["Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid"]
+ConditionType = Literal[
+    "Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", "SupportedVersion"
+]
 Reason = Literal[
     "Accepted",
     "AddressNotAssigned",
     "AddressNotUsable",
     "BackendNotFound",
     "Invalid",
+    "InvalidCertificateRef",
     "InvalidKind",
     "InvalidParameters",
     "InvalidRouteKinds",
     "ListenersNotValid",
     "NoMatchingParent",
+    "NoResources",
     "NotAllowedByListeners",
     "Pending",
     "PortUnavailable",
@@ -41,9 +45,11 @@ Reason = Literal[
     "HostnameConflict",
     "RefNotPermitted",
     "ResolvedRefs",
+    "SupportedVersion",
     "UnsupportedAddress",
     "UnsupportedProtocol",
     "UnsupportedValue",
+    "UnsupportedVersion",
 ]
 
 

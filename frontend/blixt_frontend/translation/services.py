@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from blixt_api import localv1_pb2 as wire
 from blixt_frontend.items import Item
 from blixt_frontend.objects import EndpointSlice, Service, ServicePort
-from blixt_frontend.translation.addresses import Addresses, sort_out, sort_out_ranges
+from blixt_frontend.translation.addresses import Addresses, Assignment, sort_out, sort_out_ranges
 from blixt_frontend.translation.annotations import algorithm, carried
 from blixt_frontend.translation.cluster import Cluster, NamespacedName, Translation
 from blixt_frontend.translation.endpoints import PortQuery, resolve
@@ -30,7 +30,7 @@ def translate_service(name: NamespacedName, cluster: Cluster, options: Options) 
         return Translation()
     problems: list[str] = []
     slices = list(cluster.slices.get(name, {}).values())
-    message = describe(service, slices, problems)
+    message = describe(service, slices, problems, cluster.assignments.get(service.key))
     if not _reachable(message):
         problems.append("no address and no node port leads to it, so it is left out")
         return Translation(problems=tuple(problems))
@@ -49,15 +49,16 @@ def is_ours(service: Service, options: Options) -> bool:
     return proxy is None or (proxy == options.proxy_name and proxy != "")
 
 
-def describe(service: Service, slices: list[EndpointSlice], problems: list[str]) -> wire.Service:
+def describe(
+    service: Service,
+    slices: list[EndpointSlice],
+    problems: list[str],
+    assignment: Assignment | None = None,
+) -> wire.Service:
     """The service's message. The slices are asked only for what its ports must be called."""
     spec, metadata = service.spec, service.metadata
     balanced = spec.type == "LoadBalancer"
-    load_balancer_ips = _good(
-        (ingress.ip for ingress in service.ingress if balanced and ingress.ip_mode != "Proxy"),
-        "load balancer IP",
-        problems,
-    )
+    load_balancer_ips = _load_balancer_ips(service, assignment, problems) if balanced else Addresses()
     message = wire.Service(
         Namespace=metadata.namespace,
         Name=metadata.name,
@@ -79,6 +80,16 @@ def describe(service: Service, slices: list[EndpointSlice], problems: list[str])
     if spec.affinity_seconds > 0:
         message.ClientIP.TimeoutSeconds = spec.affinity_seconds
     return message
+
+
+def _load_balancer_ips(service: Service, assignment: Assignment | None, problems: list[str]) -> Addresses:
+    """What our pools assigned; what the status says where its addresses aren't ours to give."""
+    if assignment is None:
+        given = (ingress.ip for ingress in service.ingress if ingress.ip_mode != "Proxy")
+        return _good(given, "load balancer IP", problems)
+    if assignment.reason is not None:
+        problems.append(f"{assignment.reason}: {assignment.problem}")
+    return sort_out(assignment.addresses)[0]
 
 
 def _good(addresses: Iterable[str], what: str, problems: list[str]) -> Addresses:
