@@ -35,7 +35,8 @@ class Request(NamedTuple):
     """What a WatchReq or WatchRequest says."""
 
     node: str
-    applied: int  # the revision that the node has applied; 0 where it doesn't tell
+    #: The revision that the node has applied. None: the last round, as it wouldn't ask for more before.
+    applied: int | None
 
 
 class Dialect(ABC):
@@ -61,7 +62,7 @@ class LocalDialect(Dialect):
     extensions = False
 
     def request(self, message: bytes) -> Request:
-        return Request(localv1_pb2.WatchReq.FromString(message).NodeName, 0)
+        return Request(localv1_pb2.WatchReq.FromString(message).NodeName, None)
 
     def messages(self, round_: Round) -> Iterator[bytes]:
         return (wire.unframe(framed) for framed in _delimited(round_))
@@ -163,9 +164,11 @@ class Stream:
                 self._watchers.leave(self._node)
             self._node = node
             log.info("%r at %s watches %s", node, self._context.peer(), self._dialect.service)
-        # A revision from before this stream is another frontend's, or one that the Reset takes back.
-        if self._position is not None and 0 < request.applied <= self._position.revision:
-            self._watchers.acknowledge(node, request.applied)
+        if self._position is None:
+            return  # from before this stream: another frontend's, or what the Reset takes back
+        applied = self._position.revision if request.applied is None else request.applied
+        if 0 < applied <= self._position.revision:
+            self._watchers.acknowledge(node, applied)
 
     async def _next_round(self) -> Round:
         store = self._store

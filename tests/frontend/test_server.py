@@ -214,6 +214,21 @@ async def test_what_nodes_have_applied(store: Store) -> None:
         await until(lambda: server.acknowledged == {})
 
 
+async def test_what_nodes_of_kpng_have_applied(store: Store) -> None:
+    """Their requests don't say; but they come when the round before has been dealt with."""
+    async with serving(store) as server, dialled(server) as channel:
+        watcher = Watcher(channel, "n1", kpng=True)
+        await watcher.pull()
+        assert server.acknowledged == {}
+        first = store.revision
+        await watcher.ask()
+        await until(lambda: server.acknowledged == {"n1": first})
+        store.replace("b", items("b"))
+        await watcher.answer()
+        await watcher.ask()
+        await until(lambda: server.acknowledged == {"n1": store.revision})
+
+
 async def test_many_streams(store: Store) -> None:
     async with serving(store) as server, dialled(server) as one, dialled(server) as two:
         watchers = [Watcher(one if n % 2 else two, f"n{n}", kpng=n % 4 == 0) for n in range(200)]
