@@ -18,6 +18,8 @@ from blixt_frontend.listeners import ListenError, UnixAddress
 from blixt_frontend.server import ServerConfig
 from blixt_frontend.source import Batch, ObjectKey, Source, SourceError
 from blixt_frontend.store import Store
+from blixt_frontend.translation.cluster import NamespacedName
+from blixt_frontend.translation.results import GatewayResult
 from blixt_watcher import Watcher
 
 TIMEOUT = 30
@@ -46,6 +48,7 @@ class ThingTranslator:
     """A service for every object, but for one with the name `bug`."""
 
     zones: dict[str, str] = field(default_factory=dict)
+    gateways: dict[NamespacedName, GatewayResult] = field(default_factory=dict)
 
     def apply(self, batch: Batch) -> Mapping[str, tuple[Item, ...]]:
         units: dict[str, tuple[Item, ...]] = {key.name: () for key in batch.deletions}

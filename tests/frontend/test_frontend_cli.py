@@ -146,7 +146,11 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "Missing option '--manifests'"),
+            ([], "Give one of --kubeconfig, --in-cluster and --manifests"),
+            (["--manifests", "a", "--in-cluster"], "Give one of"),
+            (["--manifests", "a", "--kubeconfig", "b"], "Give one of"),
+            (["--manifests", "a", "--context", "b"], "--context needs --kubeconfig"),
+            (["--in-cluster", "--context", "b"], "--context needs --kubeconfig"),
             (["--manifests", "a", "--manifests", "b"], "give one path"),
             (["--manifests", "a", "--listen", "12090"], "not HOST:PORT"),
             (["--manifests", "a", "--tls-cert", "c"], "--tls-cert and --tls-key go together"),
