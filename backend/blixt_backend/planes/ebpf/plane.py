@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 #: bpf_redirect_peer is of 5.10, batches of LPM tries and per-CPU arrays of 5.13; 5.15 is the tested
 #: long-term one.
 _OLDEST_KERNEL = (5, 15)
-_CAP_NET_ADMIN, _CAP_BPF, _CAP_SYS_ADMIN = 12, 39, 21
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
 
 
 class EbpfPlane(Plane):
@@ -278,9 +278,12 @@ def _check_privilege() -> None:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             held = int(line.split()[1], 16)
-    needed = held >> _CAP_NET_ADMIN & 1 and (held >> _CAP_BPF & 1 or held >> _CAP_SYS_ADMIN & 1)
-    if not needed:
-        raise PlaneError("not allowed to load BPF programs: run as root, or with CAP_BPF and CAP_NET_ADMIN")
+    has = {cap for cap in (_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF) if held >> cap & 1}
+    # PERFMON: without it the verifier forbids what programs of ours do with pointers.
+    if not {_CAP_NET_ADMIN, _CAP_SYS_ADMIN} <= has and not {_CAP_NET_ADMIN, _CAP_PERFMON, _CAP_BPF} <= has:
+        raise PlaneError(
+            "not allowed to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+        )
 
 
 def _check_host() -> None:
