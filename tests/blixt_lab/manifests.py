@@ -32,9 +32,10 @@ def terminating(pod: Host) -> Ready:
     return Ready(pod, ready=False, terminating=True)
 
 
-def node_of(pod: Host) -> str:
-    """pod-1-2 is on node1."""
-    return f"node{pod.name.split('-')[1]}"
+def node_of(endpoint: Host) -> str:
+    """pod-1-2 is on node1; a node's own endpoint is on that node."""
+    parts = endpoint.name.split("-")
+    return f"node{parts[1]}" if parts[0] == "pod" else endpoint.name
 
 
 def service(
