@@ -20,6 +20,8 @@ from blixt_frontend.source import SourceError
 from blixt_frontend.tls import TlsFiles
 from blixt_frontend.translator import Translator
 
+LEASE_NAMESPACE = "blixt-system"
+
 
 def addresses(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[Address, ...]:
     """The addresses to listen on."""
@@ -68,10 +70,8 @@ def pools(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> Pool
 @click.option(
     "--lease-namespace",
     metavar="NAMESPACE",
-    default="blixt-system",
-    show_default=True,
-    help="Where the Lease blixt-frontend is: of all frontends that share it, one writes status. "
-    "It counts with a cluster only.",
+    help="With a cluster: where the Lease blixt-frontend is. Of those that share it, one writes status "
+    f"and gives out addresses.  [default: {LEASE_NAMESPACE}]",
 )
 @click.option(
     "--listen",
@@ -119,7 +119,7 @@ def main(
     kubeconfig: Path | None,
     context: str | None,
     in_cluster: bool,
-    lease_namespace: str,
+    lease_namespace: str | None,
     listen: tuple[Address, ...],
     address_pools: Pools,
     tls_cert: Path | None,
@@ -149,13 +149,15 @@ def main(
     """
     config = ServerConfig(listen, tls_files(tls_cert, tls_key, tls_client_ca))
     origin = only_origin(manifests, kubeconfig, context, in_cluster)
+    if lease_namespace is not None and isinstance(origin, Path):
+        raise click.UsageError("--lease-namespace goes with a cluster, not with --manifests.")
     log.configure(log_level)
     try:
         if isinstance(origin, Path):
             check_readable(origin)
             asyncio.run(run(ManifestSource(origin), Translator(addresses=AddressBook(address_pools)), config))
         else:
-            asyncio.run(run_on_cluster(origin, config, address_pools, lease_namespace))
+            asyncio.run(run_on_cluster(origin, config, address_pools, lease_namespace or LEASE_NAMESPACE))
     except FrontendError as error:
         raise click.ClickException(str(error)) from error
 

@@ -151,6 +151,7 @@ class TestUsage:
             (["--manifests", "a", "--kubeconfig", "b"], "Give one of"),
             (["--manifests", "a", "--context", "b"], "--context needs --kubeconfig"),
             (["--in-cluster", "--context", "b"], "--context needs --kubeconfig"),
+            (["--manifests", "a", "--lease-namespace", "b"], "--lease-namespace goes with a cluster"),
             (["--manifests", "a", "--manifests", "b"], "give one path"),
             (["--manifests", "a", "--listen", "12090"], "not HOST:PORT"),
             (["--manifests", "a", "--tls-cert", "c"], "--tls-cert and --tls-key go together"),
