@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from blixt_frontend.kubernetes.client import ApiClient, ApiError
 from blixt_frontend.kubernetes.discovery import served_kinds
@@ -20,13 +21,26 @@ from blixt_frontend.source import ObjectKey
 log = logging.getLogger(__name__)
 
 
+class Observer(Protocol):
+    """Wants to know what makes no difference to what is served. Called on the event loop."""
+
+    def seen(self, key: ObjectKey, resource_version: str) -> None:
+        """The server has this version of an object of the Gateway API."""
+
+    def definitions_changed(self) -> None:
+        """Other kinds of the Gateway API are served than before, or other versions of them."""
+
+
 class Following:
     """A reflector for each kind that is served, started and ended as kinds come, change version and go."""
 
-    def __init__(self, client: ApiClient, pace: Pace) -> None:
+    def __init__(self, client: ApiClient, pace: Pace, observer: Callable[[], Observer | None]) -> None:
         self._client = client
         self._pace = pace
-        self._mirrors = {kind: Mirror(kind, self._changed) for kind in (*CORE, *GATEWAY)}
+        self._observer = observer
+        self._mirrors = {kind: Mirror(kind, self._changed) for kind in CORE}
+        self._mirrors |= {kind: Mirror(kind, self._changed, self._seen) for kind in GATEWAY}
+        self._served: Mapping[Kind, str] = {}
         self._reflectors: dict[Kind, tuple[str, asyncio.Task[None]]] = {}
         self._unlisted: set[Kind] = set(CORE)
         self._discovered = False
@@ -62,6 +76,11 @@ class Following:
         self.gathering.add(key, before, after)
         self.news.set()
 
+    def _seen(self, key: ObjectKey, resource_version: str) -> None:
+        observer = self._observer()
+        if observer is not None:
+            observer.seen(key, resource_version)
+
     def _listed(self, kind: Kind) -> None:
         self._unlisted.discard(kind)
         if self.all_listed:
@@ -81,6 +100,10 @@ class Following:
                 self._come(tasks, kind, served[kind])
             elif kind in self._reflectors:
                 self._go(kind)
+        observer = self._observer()
+        if observer is not None and served != self._served:
+            observer.definitions_changed()
+        self._served = served
         if not self._discovered:
             self._discovered = True
             absent = [kind.name for kind in GATEWAY if kind not in served]

@@ -23,6 +23,11 @@ class Changed(Protocol):
         """One object differs from what it was; None: it isn't there."""
 
 
+class Seen(Protocol):
+    def __call__(self, key: ObjectKey, resource_version: str) -> None:
+        """The server has this version of an object, whether or not anything that Blixt reads differs."""
+
+
 class Metadata(msgspec.Struct, frozen=True):
     """Just enough of it to know which object, and which version of it, is talked about."""
 
@@ -56,6 +61,8 @@ class Page:
     differing: tuple[Object, ...]
     #: (object, what is wrong with it). Without a name, the key has none either.
     malformed: tuple[tuple[ObjectKey, str], ...]
+    #: (object, its version), where somebody wants to know.
+    versions: tuple[tuple[ObjectKey, str], ...] = ()
 
 
 class Mirror:
@@ -64,9 +71,10 @@ class Mirror:
     An event that changes nothing that Blixt reads is no difference: most updates of a Node are its heartbeat.
     """
 
-    def __init__(self, kind: Kind, changed: Changed) -> None:
+    def __init__(self, kind: Kind, changed: Changed, seen: Seen | None = None) -> None:
         self.kind = kind
         self._changed = changed
+        self._seen = seen
         self._held: dict[ObjectKey, Object] = {}
         self._malformed: dict[ObjectKey, str] = {}
 
@@ -89,6 +97,11 @@ class Mirror:
         log.error("%s: %s; %s", describe(key), problem, kept)
         if key.name:
             self._malformed[key] = problem
+
+    def saw(self, key: ObjectKey, resource_version: str) -> None:
+        """The object, good or malformed, was of this version."""
+        if self._seen is not None:
+            self._seen(key, resource_version)
 
     def delete(self, key: ObjectKey) -> None:
         self._malformed.pop(key, None)
@@ -124,6 +137,7 @@ class Mirror:
             tuple(keys),
             tuple(differing),
             tuple(malformed),
+            self._versions(listed.items or ()),
         )
 
     def take_page(self, page: Page) -> None:
@@ -133,6 +147,8 @@ class Mirror:
             self.report(key, problem)
         if self._malformed:
             self._recovered(page.keys)
+        for key, version in page.versions:
+            self.saw(key, version)
 
     def keep_only(self, listed: Collection[ObjectKey]) -> None:
         """A list is whole: all others have been deleted. A malformed object is listed as well."""
@@ -142,6 +158,11 @@ class Mirror:
     def clear(self) -> None:
         """None of them is there any more."""
         self.keep_only(())
+
+    def _versions(self, items: Iterable[msgspec.Raw]) -> tuple[tuple[ObjectKey, str], ...]:
+        if self._seen is None:
+            return ()
+        return tuple((self.key(found), found.resource_version) for found in map(_metadata, items))
 
     def _recovered(self, keys: Iterable[ObjectKey]) -> None:
         for key in keys:

@@ -179,6 +179,7 @@ class Reflector:
             self._mirror.put(key, self._decoder.decode(line))
         except DecodeError as error:
             self._mirror.report(key, str(error))
+        self._mirror.saw(key, event.object.metadata.resource_version)
 
     def _garbage(self, error: FrameError) -> ApiError:
         """The event is asked for once more; if it comes out wrong again, a list leads past it."""

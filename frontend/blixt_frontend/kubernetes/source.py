@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from blixt_frontend.kubernetes.client import ApiClient
-from blixt_frontend.kubernetes.following import Following
+from blixt_frontend.kubernetes.following import Following, Observer
 from blixt_frontend.kubernetes.pace import Pace
 from blixt_frontend.source import Batch, Source
 
@@ -23,10 +23,12 @@ class KubernetesSource(Source):
     def __init__(self, client: ApiClient, pace: Pace | None = None) -> None:
         self._client = client
         self._pace = pace or Pace()
+        #: Whoever wants to know more than batches tell.
+        self.observer: Observer | None = None
 
     async def events(self) -> AsyncIterator[Batch]:
         """Batches come as kinds are listed; the first complete one may be empty. Needs an open client."""
-        following = Following(self._client, self._pace)
+        following = Following(self._client, self._pace, lambda: self.observer)
         running = asyncio.create_task(following.run())
         running.add_done_callback(lambda _: following.news.set())
         complete = False

@@ -119,3 +119,26 @@ def test_a_list_of_nothing(mirror: Mirror) -> None:
     """Go writes it as null."""
     page = mirror.read_page(b'{"metadata": {"resourceVersion": "3"}, "items": null}')
     assert (page.keys, page.differing, page.malformed, page.continue_) == ((), (), (), "")
+
+
+class TestVersions:
+    """Whoever writes status wants to know each version, whatever differs in it."""
+
+    @pytest.fixture
+    def seen(self) -> list[tuple[str, str]]:
+        return []
+
+    @pytest.fixture
+    def watched(self, told: Told, seen: list[tuple[str, str]]) -> Mirror:
+        return Mirror(SERVICE, told, lambda key, version: seen.append((key.name, version)))
+
+    def test_of_every_object_in_a_list(self, watched: Mirror, seen: list[tuple[str, str]]) -> None:
+        items = b",".join((raw("good", resourceVersion="5"), raw("bad", "x", resourceVersion="6")))
+        page = watched.read_page(b'{"metadata": {}, "items": [' + items + b"]}")
+        assert seen == []  # it may be read in another thread
+        watched.take_page(page)
+        assert seen == [("good", "5"), ("bad", "6")]
+
+    def test_where_nobody_asks_none_is_read(self, mirror: Mirror) -> None:
+        page = mirror.read_page(b'{"metadata": {}, "items": [' + raw("a", resourceVersion="5") + b"]}")
+        assert page.versions == ()

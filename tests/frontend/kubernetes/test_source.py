@@ -478,3 +478,65 @@ async def test_events_can_be_asked_for_again() -> None:
             for _ in range(2):
                 async with following(source) as follower:
                     await follower.has("Service/a")
+
+
+class TestObserving:
+    """What makes no difference to what is served."""
+
+    async def test_versions_of_objects_of_the_gateway_api(self) -> None:
+        async with api_server() as server:
+            server.put("tcproutes", route("listed"))
+            server.put("services", service("a"))
+            async with observed(server) as (follower, observer):
+                await follower.has("TCPRoute/listed", "Service/a")
+                server.put("tcproutes", {**route("listed"), "status": {"parents": []}})
+                server.put("services", service("a"))
+                server.put("tcproutes", {**route("odd"), "spec": {"rules": "x"}})
+                await until(lambda: len(observer.versions) == 3)
+        assert [name for name, _ in observer.versions] == ["listed", "listed", "odd"]
+        versions = [int(version) for _, version in observer.versions]
+        assert versions == sorted(set(versions))
+
+    async def test_of_what_was_missed_as_well(self) -> None:
+        async with api_server() as server:
+            server.put("tcproutes", route("r"))
+            async with observed(server) as (follower, observer):
+                await follower.has("TCPRoute/r")
+                server.hang_watches()
+                server.put("tcproutes", {**route("r"), "status": {"parents": []}})
+                server.compact()
+                server.end_watches(reset=True)
+                await until(lambda: len(observer.versions) > 1)
+
+    async def test_kinds_that_come_and_go(self) -> None:
+        async with api_server() as server:
+            server.served = {}
+            server.put("services", service("a"))
+            async with observed(server) as (follower, observer):
+                await follower.has("Service/a")
+                assert observer.definitions == 0
+                server.served = {"v1": {"gateways"}}
+                await until(lambda: observer.definitions == 1)
+                server.served = {"v1": {"gateways", "tcproutes"}}
+                await until(lambda: observer.definitions == 2)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.versions: list[tuple[str, str]] = []
+        self.definitions = 0
+
+    def seen(self, key: ObjectKey, resource_version: str) -> None:
+        self.versions.append((key.name, resource_version))
+
+    def definitions_changed(self) -> None:
+        self.definitions += 1
+
+
+@asynccontextmanager
+async def observed(server: FakeApiServer) -> AsyncIterator[tuple[Follower, Told]]:
+    async with ApiClient(Plain(server.url)) as client:
+        source = KubernetesSource(client, FAST)
+        source.observer = told = Told()
+        async with following(source) as follower:
+            yield follower, told
