@@ -88,6 +88,11 @@ class FakeApi:
                 if full in self.objects:
                     raise ApiError(409, "AlreadyExists", f"{full} is there")
                 return self.put(full, body)
+            case "DELETE" if path in self.objects:
+                wanted = body.get("preconditions", {}).get("resourceVersion")
+                if wanted not in (None, self.objects[path]["metadata"]["resourceVersion"]):
+                    raise ApiError(409, "Conflict", f"{path} has been modified")
+                return self.objects.pop(path)
             case "PATCH":
                 assert content_type == MERGE_PATCH
                 return self._patch(path, body)
@@ -111,9 +116,9 @@ class FakeApi:
         items = [
             obj
             for at, obj in sorted(self.objects.items())
-            if at.startswith(group + "/") and at.split("/")[-2] == plural
+            if at.startswith(group + "/") and at.split("/")[-2] == plural and _has_labels(obj, query)
         ]
-        first, size = int(query.get("continue") or 0), int(query["limit"])
+        first, size = int(query.get("continue") or 0), int(query.get("limit") or len(items))
         more = {"continue": str(first + size)} if first + size < len(items) else {}
         return {"metadata": more, "items": items[first : first + size]}
 
@@ -130,6 +135,12 @@ def merge_patch(before: Json, change: Json) -> Json:
         else:
             after[name] = value
     return after
+
+
+def _has_labels(obj: Json, query: Mapping[str, str]) -> bool:
+    wanted = [pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair]
+    labels = obj["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in wanted)
 
 
 def _names(path: str) -> tuple[str, str]:

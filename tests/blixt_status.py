@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +16,18 @@ from blixt_fakes.until import until
 from blixt_frontend.kubernetes.kinds import GATEWAY, Kind
 from blixt_frontend.objects import Object
 from blixt_frontend.source import Batch, ObjectKey
-from blixt_frontend.status import StatusReporter, Term, WriterConfig
+from blixt_frontend.status import PeerConfig, StatusReporter, Term, WriterConfig
 from blixt_frontend.status.api import DEFINITIONS, Paths
 from blixt_frontend.status.bundle import BUNDLE_VERSION_ANNOTATION, NAMES
+from blixt_frontend.status.tasks import together
 from blixt_frontend.store import Store
 from blixt_frontend.translator import Translator
 
 LATEST = {kind: kind.versions[0] for kind in GATEWAY}
-FAST = WriterConfig(settle=0.001, first=0.001, most=0.01, refused=0.0, page=2, listen=0.002)
+FAST = WriterConfig(
+    settle=0.001, first=0.001, most=0.01, refused=0.0, page=2, listen=0.002, ask=(0.0005, 0.02)
+)
+PEERS = PeerConfig("blixt-system", "this", duration=1, renew_every=0.1, look=0.002)
 
 
 @dataclass
@@ -42,12 +46,18 @@ class FakeNodes:
 class World:
     """A cluster whose objects are translated, stored and reported on, as the frontend does it."""
 
-    def __init__(self, served: Mapping[Kind, str] = LATEST, config: WriterConfig = FAST) -> None:
-        self.api = FakeApi()
+    def __init__(
+        self,
+        served: Mapping[Kind, str] = LATEST,
+        config: WriterConfig = FAST,
+        api: FakeApi | None = None,
+        peers: PeerConfig = PEERS,
+    ) -> None:
+        self.api = api or FakeApi()
         self.nodes = FakeNodes()
         self.served = dict(served)
         self.discoveries = 0
-        self.reporter = StatusReporter(self.api, self.discover, self.nodes, config=config)
+        self.reporter = StatusReporter(self.api, self.discover, self.nodes, peers, config=config)
         self._translator = Translator()
         self._store = Store()
         self._paths = Paths(self.discover)
@@ -105,9 +115,20 @@ class World:
     async def leading(self, seconds: float = 3600) -> AsyncIterator[Term]:
         """This frontend is the one writer."""
         term = Term(asyncio.get_running_loop().time() + seconds)
-        task = asyncio.ensure_future(self.reporter.lead(term))
-        try:
+        async with self._doing(together(self.reporter.run(), self.reporter.lead(term))):
             yield term
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Another frontend is."""
+        async with self._doing(self.reporter.run()):
+            yield
+
+    @asynccontextmanager
+    async def _doing(self, what: Coroutine[None, None, None]) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(what)
+        try:
+            yield
             if task.done():
                 task.result()
         finally:
@@ -120,7 +141,8 @@ class World:
         quiet, before = 0, -1
         while quiet < looks:
             await asyncio.sleep(0.01)
-            now = len(self.api.requests)
+            # While a Gateway waits, other frontends' records are looked at again and again.
+            now = sum("/leases" not in request.path for request in self.api.requests)
             quiet, before = (quiet + 1 if now == before else 0), now
 
 
@@ -129,4 +151,4 @@ def conditions(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return {one["type"]: (one["status"], one["reason"]) for one in status.get("conditions", [])}
 
 
-__all__ = ["FAST", "LATEST", "FakeNodes", "World", "conditions", "until"]
+__all__ = ["FAST", "LATEST", "PEERS", "FakeNodes", "World", "conditions", "until"]

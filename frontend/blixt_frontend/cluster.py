@@ -14,8 +14,8 @@ from blixt_frontend.app import run
 from blixt_frontend.kubernetes import ApiClient, InCluster, Kubeconfig, KubernetesSource
 from blixt_frontend.kubernetes.discovery import served_kinds
 from blixt_frontend.server import Server, ServerConfig
-from blixt_frontend.source import Batch
-from blixt_frontend.status import Elector, LeaseConfig, StatusReporter, Term, own_identity
+from blixt_frontend.source import Batch, ObjectKey
+from blixt_frontend.status import Elector, LeaseConfig, PeerConfig, StatusReporter, Term, own_identity
 from blixt_frontend.status.tasks import together
 from blixt_frontend.translation.cluster import NamespacedName
 from blixt_frontend.translation.results import GatewayResult
@@ -35,7 +35,8 @@ class ClusterStatus:
     def __init__(
         self, client: ApiClient, server: Server, lease: LeaseConfig, book: AddressBook, source: Nudged
     ) -> None:
-        self._gateways = StatusReporter(client, partial(served_kinds, client), server)
+        peers = PeerConfig(lease.namespace, lease.identity)
+        self._gateways = StatusReporter(client, partial(served_kinds, client), server, peers)
         self._services = ServiceStatusWriter(client)
         self._elector = Elector(client, lease)
         self._book = book
@@ -51,11 +52,17 @@ class ClusterStatus:
         self._gateways.observe(batch, gateways, changed_units, revision)
         self._services.offer(self._book.unwritten)
 
+    def seen(self, key: ObjectKey, resource_version: str) -> None:
+        self._gateways.seen(key, resource_version)
+
+    def definitions_changed(self) -> None:
+        self._gateways.definitions_changed()
+
     async def run(self) -> None:
         """Campaign and, while elected, write, until cancelled. Nodes are served whatever comes of it."""
         while True:
             try:
-                await self._elector.run(self._lead)
+                await together(self._elector.run(self._lead), self._gateways.run())
             except Exception:
                 log.exception("writing status failed; beginning anew in %.0f s", _PAUSE_SECONDS)
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -79,9 +86,11 @@ async def run_on_cluster(
     lease = LeaseConfig(lease_namespace, own_identity())
     book = AddressBook(pools, leading=False)
     async with ApiClient(way) as client:
-        source = Nudged(KubernetesSource(client))
+        objects = KubernetesSource(client)
+        source = Nudged(objects)
 
         def status_of(server: Server) -> ClusterStatus:
-            return ClusterStatus(client, server, lease, book, source)
+            objects.observer = status = ClusterStatus(client, server, lease, book, source)
+            return status
 
         await run(source, Translator(addresses=book), config, status_of)

@@ -142,9 +142,8 @@ USED = {
     Right("patch", GROUP, "gatewayclasses"),
     Right("patch", "", "services/status"),
     *(Right("get", *CRDS, name=name) for name in DEFINITIONS),
-    Right("create", *LEASES, NAMESPACE),
+    *(Right(verb, *LEASES, NAMESPACE) for verb in ("list", "create", "patch", "delete")),
     Right("get", *LEASES, NAMESPACE, FRONTEND),
-    Right("patch", *LEASES, NAMESPACE, FRONTEND),
 }
 OTHERS = {
     *((kind.group, kind.plural, "", "") for kind in (*CORE, *GATEWAY)),
@@ -186,8 +185,9 @@ def test_the_frontend_may_do_what_it_does_and_nothing_else(plane: ControlPlane) 
 
     assert {right for right in USED if not allowed(right)} == set(), "lacking"
     unused = {Right(verb, *other) for verb, other in product(VERBS, OTHERS)} - USED
-    # Whoever may create leases of a namespace may create one of any name.
-    unused -= {Right("create", *LEASES, NAMESPACE, name) for name in (FRONTEND, "another")}
+    # Whoever may do something with leases of a namespace may do it with one of any name.
+    of_any_name = product(("list", "create", "patch", "delete"), (FRONTEND, "another"))
+    unused -= {Right(verb, *LEASES, NAMESPACE, name) for verb, name in of_any_name}
     assert {right for right in unused if allowed(right)} == set(), "too much"
 
 

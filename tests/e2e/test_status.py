@@ -22,7 +22,7 @@ from blixt_frontend.kubernetes.discovery import served_kinds
 from blixt_frontend.kubernetes.source import KubernetesSource
 from blixt_frontend.listeners import UnixAddress
 from blixt_frontend.server import Server, ServerConfig
-from blixt_frontend.status import Elector, LeaseConfig, StatusReporter, WriterConfig
+from blixt_frontend.status import Elector, LeaseConfig, PeerConfig, StatusReporter
 from blixt_frontend.store import Store
 from blixt_frontend.translator import Translator
 from blixt_status import conditions
@@ -102,7 +102,7 @@ class Frontend:
         self._translator = Translator()
         self.server = Server(self._store, ServerConfig((UnixAddress(socket),)))
         self.reporter = StatusReporter(
-            self.api, partial(served_kinds, client), self.server, config=WriterConfig(patience=1)
+            self.api, partial(served_kinds, client), self.server, PeerConfig(NAMESPACE, name)
         )
         self._lease = LeaseConfig(NAMESPACE, name, duration=3, renew_within=2, renew_every=0.3)
 
@@ -110,7 +110,8 @@ class Frontend:
     async def running(self) -> AsyncIterator[Frontend]:
         await self.server.start()
         elector = Elector(self._client, self._lease)
-        tasks = [asyncio.ensure_future(self._feed()), asyncio.ensure_future(elector.run(self.reporter.lead))]
+        work = (self._feed(), elector.run(self.reporter.lead), self.reporter.run())
+        tasks = [asyncio.ensure_future(each) for each in work]
         try:
             yield self
         finally:
@@ -122,7 +123,9 @@ class Frontend:
 
     async def _feed(self) -> None:
         translation: Translation = self._translator
-        async for batch in KubernetesSource(self._client).events():
+        source = KubernetesSource(self._client)
+        source.observer = self.reporter
+        async for batch in source.events():
             units = await asyncio.to_thread(translation.apply, batch)
             with self._store.transaction():
                 for unit, items in units.items():
@@ -345,13 +348,35 @@ async def test_one_of_two_writes_and_the_other_takes_over(
             assert get(plane, "gateway/gw")["status"]["listeners"][0]["name"] == "new"
 
 
-async def test_the_writer_gives_way_to_the_one_that_nodes_watch(
+async def test_nodes_of_another_frontend_count_as_well(
     plane: ControlPlane, client: ApiClient, tmp_path: Path
 ) -> None:
-    async with Frontend(client, tmp_path / "a", "a").running():
+    """Only the one that writes has none, or only the other one."""
+    async with Frontend(client, tmp_path / "a", "a").running() as writer:
         await condition(plane, "gateway/gw", "Programmed=False")
         async with Frontend(client, tmp_path / "b", "b").running() as other, node(other.server, "node-b"):
             await condition(plane, "gateway/gw", "Programmed")
+            changed = '{"spec":{"listeners":[{"name":"tcp","port":81,"protocol":"TCP"}]}}'
+            async with node(writer.server, "node-a"):
+                await asyncio.to_thread(plane.kubectl, "patch", "gateway/gw", "--type=merge", "-p", changed)
+                await eventually(lambda: get(plane, "gateway/gw")["status"]["listeners"][0]["name"] == "tcp")
+                await condition(plane, "gateway/gw", "Programmed")
+    left = json.loads(plane.kubectl("get", "leases", "-n", NAMESPACE, "-o", "json"))["items"]
+    assert [one["metadata"]["name"] for one in left] == ["blixt-frontend"]
+
+
+async def test_what_somebody_else_does_to_our_conditions_is_put_right(
+    plane: ControlPlane, client: ApiClient, tmp_path: Path
+) -> None:
+    async with Frontend(client, tmp_path / "s", "a").running() as frontend, node(frontend.server, "node-a"):
+        await condition(plane, "gateway/gw", "Programmed")
+        theirs = get(plane, "gateway/gw")["status"]["conditions"]
+        for one in theirs:
+            one.update(status="False", reason="Invalid")
+        plane.patch_status("gateway", "gw", {"conditions": theirs})
+        await condition(plane, "gateway/gw", "Programmed")
+        plane.patch_status("tcproute", "route", {"parents": []})
+        await eventually(lambda: len(get(plane, "tcproute/route")["status"]["parents"]) == 1)
 
 
 async def test_status_converges_after_the_api_server_was_away(

@@ -4,11 +4,13 @@ bundle, wanted, merging    pure: what a status should say, and how it is brought
 programming                whether nodes have applied what a Gateway asks for
 board                      what every object's status should say now
 election                   one writer among many frontends
-api, objects, queue, writer   reading, writing, trying again
+peers                      what the other frontends' nodes have applied
+api, leases, objects, queue, writer   reading, writing, trying again
 reporter                   all of it together
 """
 
 from blixt_frontend.status.election import Elector, LeaseConfig, LostLeaseError, Term, own_identity
+from blixt_frontend.status.peers import PeerConfig
 from blixt_frontend.status.reporter import StatusReporter
 from blixt_frontend.status.writer import WriterConfig
 
@@ -16,6 +18,7 @@ __all__ = [
     "Elector",
     "LeaseConfig",
     "LostLeaseError",
+    "PeerConfig",
     "StatusReporter",
     "Term",
     "WriterConfig",

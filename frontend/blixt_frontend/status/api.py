@@ -10,7 +10,6 @@ import msgspec
 from blixt_frontend.kubernetes.kinds import GATEWAY, Kind
 from blixt_frontend.source import ObjectKey
 
-LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 #: Which of the Gateway API's kinds the server serves, in which version. Raises ApiError.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from blixt_frontend.objects import Gateway, GatewayClass, Route, TCPRoute, UDPRoute
@@ -63,7 +63,11 @@ class Board:
         self.follower: Follower | None = None
         self.complete = asyncio.Event()
         #: Acknowledgements matter: `hear` is to be called until it is cleared.
+        self.lagging = asyncio.Event()
+        #: So does what other frontends tell of their nodes: `told`, until it is cleared.
         self.waiting = asyncio.Event()
+        #: And it should be called soon, as some Gateway has changed since.
+        self.unasked = asyncio.Event()
 
     def observe(
         self,
@@ -89,15 +93,36 @@ class Board:
             self._remove(key)
         if batch.complete and not self.complete.is_set():
             self.complete.set()
-        if self._programming.waiting:
-            self.waiting.set()
+        self._raise_flags()
+
+    @property
+    def applied(self) -> Set[str]:
+        """The digests of Gateways' present configurations that all of our own nodes have applied."""
+        return self._programming.applied
 
     def hear(self, nodes: Nodes) -> None:
-        """Look at what nodes have applied by now."""
-        for name in self._programming.heard(nodes.streams, nodes.acknowledged):
+        """Look at what our own nodes have applied by now."""
+        self._touch_gateways(self._programming.heard(nodes.streams, nodes.acknowledged))
+
+    def told(self, others: Sequence[Set[str]] | None) -> None:
+        """What each other frontend that has nodes says is applied by all of them; None: nobody knows."""
+        self._touch_gateways(self._programming.told(others))
+
+    def _touch_gateways(self, names: Iterable[NamespacedName]) -> None:
+        for name in names:
             self._touch(ObjectKey(Gateway.kind, *name))
-        if not self._programming.waiting:
-            self.waiting.clear()
+        self._raise_flags()
+
+    def _raise_flags(self) -> None:
+        for flag, raised in (
+            (self.lagging, self._programming.lagging),
+            (self.waiting, self._programming.waiting),
+            (self.unasked, self._programming.unasked),
+        ):
+            if raised:
+                flag.set()
+            else:
+                flag.clear()
 
     def learn(self, bundle: Bundle) -> None:
         """The cluster's definitions are of these versions."""
@@ -176,9 +201,9 @@ class Board:
     def _put_result(self, name: NamespacedName, result: GatewayResult) -> None:
         before = self._results.get(name)
         self._results[name] = result
+        self._programming.configured(name, Configuration.of(result, self._uids.get(result.gateway, "")))
         if before == result:
             return
-        self._programming.configured(name, Configuration.of(result))
         self._touch(ObjectKey(Gateway.kind, *name))
         self._put_parents(name, before.parents if before else (), result.parents)
 

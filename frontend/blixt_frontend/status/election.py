@@ -15,13 +15,13 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Never
 
 import msgspec
 
 from blixt_frontend.kubernetes.client import MERGE_PATCH, ApiError
-from blixt_frontend.status.api import LEASES, Api
+from blixt_frontend.status.api import Api
+from blixt_frontend.status.leases import COLLECTION, Lease, LeaseMetadata, LeaseSpec, micro_time
 
 log = logging.getLogger(__name__)
 
@@ -74,35 +74,14 @@ class Term:
             raise LostLeaseError
 
 
-class _Spec(msgspec.Struct, rename="camel"):
-    holder_identity: str | None = None
-    lease_duration_seconds: int | None = None
-    acquire_time: str | None = None
-    renew_time: str | None = None
-    lease_transitions: int | None = None
-
-
-class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
-    name: str
-    namespace: str
-    resource_version: str = ""
-
-
-class _Lease(msgspec.Struct, rename="camel"):
-    metadata: _Metadata
-    spec: _Spec = msgspec.field(default_factory=_Spec)
-    api_version: str = "coordination.k8s.io/v1"
-    kind: str = "Lease"
-
-
 class Elector:
     """Campaigns for the lease as long as it runs."""
 
     def __init__(self, api: Api, config: LeaseConfig) -> None:
         self._api = api
         self._config = config
-        self._path = LEASES.format(namespace=config.namespace)
-        self._lease: _Lease | None = None  # as last seen
+        self._path = COLLECTION.format(namespace=config.namespace)
+        self._lease: Lease | None = None  # as last seen
         self._seen_at = 0.0  # when it last changed, in the loop's time
 
     async def run(self, lead: Callable[[Term], Awaitable[None]]) -> Never:
@@ -143,37 +122,37 @@ class Elector:
     async def _try(self) -> Term | None:
         lease = await self._look()
         if lease is None:
-            return await self._take(_Lease(_Metadata(self._config.name, self._config.namespace)))
+            return await self._take(Lease(LeaseMetadata(self._config.name, self._config.namespace)))
         # Our own: the answer to the request that took it was lost.
         free = lease.spec.holder_identity in ("", None, self._config.identity)
         if not free and not self._expired(lease):
             return None
         return await self._take(lease)
 
-    def _expired(self, lease: _Lease) -> bool:
+    def _expired(self, lease: Lease) -> bool:
         duration = lease.spec.lease_duration_seconds or self._config.duration
         return asyncio.get_running_loop().time() >= self._seen_at + duration
 
-    async def _look(self) -> _Lease | None:
+    async def _look(self) -> Lease | None:
         try:
             answer = await self._api.request("GET", f"{self._path}/{self._config.name}")
         except ApiError as error:
             if error.status == _NOT_FOUND:
                 return None
             raise
-        lease = msgspec.json.decode(answer, type=_Lease)
+        lease = msgspec.json.decode(answer, type=Lease)
         if self._lease is None or lease.spec != self._lease.spec:
             self._seen_at = asyncio.get_running_loop().time()
         self._lease = lease
         return lease
 
-    async def _take(self, lease: _Lease) -> Term | None:
-        now = _now()
-        spec = _Spec(
+    async def _take(self, lease: Lease) -> Term | None:
+        now = micro_time()
+        spec = LeaseSpec(
             self._config.identity, self._config.duration, now, now, (lease.spec.lease_transitions or 0) + 1
         )
         try:
-            return Term(await self._write(_Lease(lease.metadata, spec)))
+            return Term(await self._write(Lease(lease.metadata, spec)))
         except ApiError as error:
             if error.status == _CONFLICT:
                 return None  # somebody was faster
@@ -204,9 +183,9 @@ class Elector:
         lease = self._lease
         if lease is None:
             raise LostLeaseError
-        spec = msgspec.structs.replace(lease.spec, renew_time=_now())
+        spec = msgspec.structs.replace(lease.spec, renew_time=micro_time())
         try:
-            term.deadline = await self._write(_Lease(lease.metadata, spec))
+            term.deadline = await self._write(Lease(lease.metadata, spec))
         except ApiError as error:
             if error.status not in (_CONFLICT, _NOT_FOUND):
                 raise
@@ -215,7 +194,7 @@ class Elector:
             if now is None or now.spec.holder_identity != self._config.identity:
                 raise LostLeaseError from error
 
-    async def _write(self, lease: _Lease) -> float:
+    async def _write(self, lease: Lease) -> float:
         """The time until which it makes us the writer. Refused (409) if the lease is another by now."""
         sent = asyncio.get_running_loop().time()
         body = msgspec.json.encode(lease)
@@ -225,7 +204,7 @@ class Elector:
             answer = await self._api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
         else:
             answer = await self._api.request("POST", self._path, body=body)
-        self._lease = msgspec.json.decode(answer, type=_Lease)
+        self._lease = msgspec.json.decode(answer, type=Lease)
         self._seen_at = sent
         return sent + self._config.renew_within
 
@@ -235,11 +214,11 @@ class Elector:
         if lease is None or not term.valid:
             return
         spec = msgspec.structs.replace(
-            lease.spec, holder_identity="", lease_duration_seconds=1, renew_time=_now()
+            lease.spec, holder_identity="", lease_duration_seconds=1, renew_time=micro_time()
         )
         try:
             async with asyncio.timeout_at(term.deadline):
-                await self._write(_Lease(lease.metadata, spec))
+                await self._write(Lease(lease.metadata, spec))
         except (ApiError, TimeoutError, msgspec.DecodeError) as error:
             log.warning("giving up the lease %s failed: %s", self._config.name, error or "no answer")
 
@@ -253,8 +232,3 @@ async def _end(leading: asyncio.Future[None]) -> None:
     error = None if leading.cancelled() else leading.exception()
     if error is not None and not isinstance(error, LostLeaseError):
         log.error("writing status failed", exc_info=error)
-
-
-def _now() -> str:
-    """metav1.MicroTime."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -110,15 +110,6 @@ def _was_programmed(conditions: Iterable[Json], generation: int) -> bool:
     )
 
 
-def is_held_up(status: Json, wanted: GatewayWanted) -> bool:
-    """Whether the status says of the Gateway, or of a listener, that nodes are still to apply it."""
-    return wanted.waiting is not None and any(
-        (condition.get("type"), condition.get("reason")) == ("Programmed", wanted.waiting.reason)
-        for place in (status, *_dicts(status.get("listeners")))
-        for condition in _dicts(place.get("conditions"))
-    )
-
-
 def _route(namespace: str, current: Json, wanted: RouteWanted, now: str) -> Json:
     parents = _dicts(current.get("parents"))
     left = {_identity(namespace, _parent_json(one.parent)): one for one in wanted.parents}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 
+from blixt_frontend.kubernetes.client import ApiError
+from blixt_frontend.kubernetes.pace import Backoff, Pace
 from blixt_frontend.source import Batch, ObjectKey
 from blixt_frontend.status.api import Api, Discover, Paths
-from blixt_frontend.status.board import Board, Nodes
+from blixt_frontend.status.board import KINDS, Board, Nodes
 from blixt_frontend.status.election import Term
 from blixt_frontend.status.objects import Objects
+from blixt_frontend.status.peers import PeerConfig, Peers, Teller
 from blixt_frontend.status.tasks import together
 from blixt_frontend.status.writer import Writer, WriterConfig
 from blixt_frontend.translation.cluster import NamespacedName
@@ -21,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class StatusReporter:
-    """Every frontend observes; the one that holds the lease also leads.
+    """Every frontend observes, and tells the others of its nodes (`run`); the one with the lease also leads.
 
     `Elector(api, LeaseConfig(...)).run(reporter.lead)` does the rest. `nodes` is the gRPC server, `discover`
     is `partial(served_kinds, client)`.
@@ -32,6 +36,7 @@ class StatusReporter:
         api: Api,
         discover: Discover,
         nodes: Nodes,
+        peers: PeerConfig,
         *,
         controller: str = CONTROLLER_NAME,
         config: WriterConfig | None = None,
@@ -39,9 +44,11 @@ class StatusReporter:
         self._api = api
         self._discover = discover
         self._nodes = nodes
+        self._peers = peers
         self._config = config or WriterConfig()
         self._board = Board(controller)
         self._writer: Writer | None = None
+        self._complaint = ""
 
     def observe(
         self,
@@ -62,7 +69,7 @@ class StatusReporter:
 
         So what somebody else did to our conditions is put right at once, and not at the object's next change.
         """
-        if self._writer is not None:
+        if self._writer is not None and key.kind in KINDS:
             self._writer.seen(key, resource_version)
 
     def definitions_changed(self) -> None:
@@ -70,29 +77,61 @@ class StatusReporter:
         if self._writer is not None:
             self._writer.definitions_changed()
 
-    async def lead(self, term: Term) -> None:
-        """Write what is to be written until it is cancelled. Raises LostLeaseError.
+    async def run(self) -> None:
+        """Hear what our own nodes have applied and, while another one leads, tell it; until cancelled."""
+        teller = Teller(Peers(self._api, self._peers), self._peers)
+        await together(self._hear(), teller.run(self._record))
 
-        Ends by itself if the status of some Gateway waits for nodes, and none watches this frontend: all of
-        them may be with another one, which alone knows what they have applied.
-        """
+    async def lead(self, term: Term) -> None:
+        """Write what is to be written until it is cancelled. Raises LostLeaseError."""
         self._writer = writer = Writer(
             Objects(self._api, term), Paths(self._discover), self._board, self._config
         )
+        self._board.told(None)
         try:
-            await together(writer.run(), self._listen(writer))
+            await together(writer.run(), self._ask_others(term))
         finally:
             self._writer = None
 
-    async def _listen(self, writer: Writer) -> None:
-        loop = asyncio.get_running_loop()
-        heard_of_nodes = loop.time()
+    def _record(self) -> Set[str] | None:
+        return self._board.applied if self._nodes.streams and self._writer is None else None
+
+    async def _hear(self) -> None:
+        while True:
+            await self._board.lagging.wait()
+            self._board.hear(self._nodes)
+            await asyncio.sleep(self._config.listen)
+
+    async def _ask_others(self, term: Term) -> None:
+        """Often after a change of some Gateway, ever more seldom while it waits, and then not at all."""
+        peers = Peers(self._api, self._peers)
+        shortest, longest = self._config.ask
+        pause = shortest
         while True:
             await self._board.waiting.wait()
-            self._board.hear(self._nodes)
-            if self._nodes.streams or not writer.held_up:
-                heard_of_nodes = loop.time()
-            elif loop.time() > heard_of_nodes + self._config.patience:
-                log.info("no node watches this frontend: another one may write status, if there is any")
-                return
-            await asyncio.sleep(self._config.listen)
+            if self._board.unasked.is_set():
+                pause = shortest
+            self._board.told(await self._others(peers, term))
+            await asyncio.sleep(shortest)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._board.unasked.wait()
+            pause = min(2 * pause, longest)
+
+    async def _others(self, peers: Peers, term: Term) -> Sequence[Set[str]]:
+        """What other frontends' nodes have applied. Asked for until there is an answer."""
+        backoff = Backoff(Pace(first=self._config.first, most=self._config.most))
+        while True:
+            try:
+                return await peers.others(term)
+            except ApiError as error:
+                if error.status == 403:
+                    self._complain(f"{error}; grant list of leases: until then our own nodes speak for all")
+                    return ()
+                self._complain(str(error))
+                await asyncio.sleep(backoff.next(at_least=error.retry_after))
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            self._complaint = text
+            log.warning("what other frontends' nodes have applied can't be read: %s", text)

@@ -22,11 +22,11 @@ from blixt_frontend.source import ObjectKey
 from blixt_frontend.status.api import Paths
 from blixt_frontend.status.board import KINDS, ROUTE_KINDS, Board
 from blixt_frontend.status.election import LostLeaseError
-from blixt_frontend.status.merging import has_parent_of, is_held_up, merged
+from blixt_frontend.status.merging import has_parent_of, merged
 from blixt_frontend.status.objects import Objects, Stored
 from blixt_frontend.status.queue import WorkQueue
 from blixt_frontend.status.tasks import together
-from blixt_frontend.status.wanted import ClassWanted, GatewayWanted, RouteWanted, Wanted
+from blixt_frontend.status.wanted import ClassWanted, RouteWanted, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class WriterConfig:
     definitions: float = 600.0
     #: Between two looks at what nodes have applied, while some Gateway waits for it.
     listen: float = 0.05
-    #: A writer that no node watches lets another one try when some Gateway has waited for so long.
-    patience: float = 10.0
+    #: The same, at what other frontends' nodes have: the first, and doubled up to the second.
+    ask: tuple[float, float] = (0.05, 2.0)
     now: Callable[[], str] = utc_now
 
 
@@ -80,8 +80,6 @@ class Writer:
     """For one term: `run` does the work, the other methods tell it of news."""
 
     def __init__(self, objects: Objects, paths: Paths, board: Board, config: WriterConfig) -> None:
-        #: The Gateways whose status says that nodes are still to apply them.
-        self.held_up: set[ObjectKey] = set()
         self._objects = objects
         self._paths = paths
         self._board = board
@@ -98,7 +96,6 @@ class Writer:
 
     def gone(self, key: ObjectKey) -> None:
         self._known.pop(key, None)
-        self.held_up.discard(key)
         self._queue.discard(key)
 
     def seen(self, key: ObjectKey, resource_version: str) -> None:
@@ -224,13 +221,6 @@ class Writer:
             known.stored = await self._objects.write_status(path, known.stored, parts)
             log.debug("wrote the status of %s", key)
         known.says = wanted
-        self._note_held_up(key, known.stored, wanted)
-
-    def _note_held_up(self, key: ObjectKey, stored: Stored, wanted: Wanted) -> None:
-        if isinstance(wanted, GatewayWanted) and is_held_up(stored.status, wanted):
-            self.held_up.add(key)
-        else:
-            self.held_up.discard(key)
 
     async def _hold_class(self, path: str, stored: Stored, wanted: ClassWanted) -> Stored:
         """A class outlives the Gateways that use it."""

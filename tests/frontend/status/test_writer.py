@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -12,7 +11,7 @@ from blixt_fake_api import Request
 from blixt_fakes.until import until
 from blixt_frontend.kubernetes.client import ApiError
 from blixt_frontend.objects import Gateway, GatewayAddress, TCPRoute, UDPRoute
-from blixt_frontend.status import LostLeaseError, StatusReporter, Term
+from blixt_frontend.status import LostLeaseError, Term
 from blixt_frontend.status.objects import Objects
 from blixt_frontend.status.writer import GATEWAY_EXISTS_FINALIZER
 from blixt_frontend.translation.options import CONTROLLER_NAME
@@ -26,7 +25,7 @@ from blixt_objects import (
     service,
     tcp_route,
 )
-from blixt_status import FAST, LATEST, World, conditions
+from blixt_status import LATEST, World, conditions
 
 GC = gateway_class()
 GW = gateway(listener())
@@ -153,9 +152,7 @@ async def test_another_frontend_takes_over_what_is_programmed(world: World) -> N
     await everything(world)
     async with world.leading():
         await world.settled()
-    other = World()
-    other.api = world.api
-    other.reporter._api = world.api
+    other = World(api=world.api)
     other.observe(GC, GW, ROUTE, *WEB)
     world.api.requests.clear()
     async with other.leading():
@@ -481,45 +478,3 @@ def conditions_types(status: dict[str, object]) -> list[str]:
     found = status["conditions"]
     assert isinstance(found, list)
     return [condition["type"] for condition in found]
-
-
-class TestWithoutNodes:
-    """They may all be with another frontend."""
-
-    @staticmethod
-    async def lead(world: World) -> asyncio.Future[None]:
-        world.reporter = StatusReporter(
-            world.api, world.discover, world.nodes, config=replace(FAST, patience=0.2)
-        )
-        await world.apply(GC, GW)
-        return asyncio.ensure_future(world.reporter.lead(Term(asyncio.get_running_loop().time() + 3600)))
-
-    async def test_a_writer_gives_way_while_a_gateway_waits(self, world: World) -> None:
-        leading = await self.lead(world)
-        await until(leading.done)
-        leading.result()
-        assert conditions(await world.status(GW))["Programmed"] == ("False", "NoResources")
-
-    async def test_a_writer_stays_where_all_is_programmed_already(self, world: World) -> None:
-        await everything(world)
-        async with world.leading():
-            await world.settled()
-        world.nodes.streams.clear()
-        leading = await self.lead(world)
-        await asyncio.sleep(0.5)
-        assert not leading.done()
-        leading.cancel()
-        await asyncio.wait({leading})
-
-    async def test_a_writer_stays_while_it_has_one_or_nothing_waits(self, world: World) -> None:
-        leading = await self.lead(world)
-        world.nodes.applied(0, "node-a")
-        await asyncio.sleep(0.5)
-        assert not leading.done()
-        world.nodes.applied(world.revision, "node-a")
-        await world.settled()
-        world.nodes.streams.clear()
-        await asyncio.sleep(0.5)
-        assert not leading.done()
-        leading.cancel()
-        await asyncio.wait({leading})
