@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
+
+import trustme
 
 from blixt_api import localv1_pb2 as wire
 from blixt_frontend.items import Item, ItemKind, Topology
 from blixt_frontend.objects import (
     AllowedRoutes,
     BackendRef,
+    CertificateRef,
     Endpoint,
     EndpointConditions,
     EndpointHints,
@@ -24,8 +29,11 @@ from blixt_frontend.objects import (
     GatewayStatus,
     GrantFrom,
     GrantTo,
+    HostRouteSpec,
+    HTTPRoute,
     Infrastructure,
     Listener,
+    ListenerTLS,
     LoadBalancerIngress,
     LoadBalancerStatus,
     Namespace,
@@ -33,18 +41,21 @@ from blixt_frontend.objects import (
     NodeHint,
     Object,
     ObjectMeta,
+    ParametersRef,
     ParentRef,
     ReferenceGrant,
     ReferenceGrantSpec,
     RouteNamespaces,
     RouteRule,
     RouteSpec,
+    Secret,
     Service,
     ServicePort,
     ServiceSpec,
     ServiceStatus,
     TargetRef,
     TCPRoute,
+    TLSRoute,
     UDPRoute,
     ZoneHint,
 )
@@ -142,12 +153,47 @@ def namespace(name: str, **labels: str) -> Namespace:
     return Namespace(metadata=ObjectMeta(name=name, labels=labels))
 
 
-def gateway_class(name: str = "blixt", controller: str = CONTROLLER_NAME) -> GatewayClass:
-    return GatewayClass(metadata=ObjectMeta(name=name), spec=GatewayClassSpec(controller_name=controller))
+def gateway_class(
+    name: str = "blixt", controller: str = CONTROLLER_NAME, parameters: ParametersRef | None = None
+) -> GatewayClass:
+    return GatewayClass(
+        metadata=ObjectMeta(name=name),
+        spec=GatewayClassSpec(controller_name=controller, parameters_ref=parameters),
+    )
 
 
 def listener(name: str = "tcp", number: int = 80, protocol: str = "TCP", **fields: Any) -> Listener:
     return Listener(name=name, port=number, protocol=protocol, **fields)
+
+
+@cache
+def key_pair() -> tuple[bytes, bytes]:
+    """A certificate with the authority's, and its key, in PEM."""
+    made = trustme.CA().issue_cert("example.org")
+    return b"".join(pem.bytes() for pem in made.cert_chain_pems), made.private_key_pem.bytes()
+
+
+def tls_secret(
+    name: str = "cert",
+    namespace: str = "default",
+    *,
+    certificate: bytes | None = None,
+    key: bytes | None = None,
+    type: str = "kubernetes.io/tls",  # noqa: A002
+) -> Secret:
+    good_certificate, good_key = key_pair()
+    parts = {
+        "tls.crt": good_certificate if certificate is None else certificate,
+        "tls.key": good_key if key is None else key,
+    }
+    data = {part: b64encode(content).decode() for part, content in parts.items()}
+    return Secret(metadata=ObjectMeta(name=name, namespace=namespace), type=type, data=data)
+
+
+def https(name: str = "https", number: int = 443, *refs: CertificateRef, **fields: Any) -> Listener:
+    """With the Secret "cert", if no other certificates are given."""
+    tls = ListenerTLS(certificate_refs=refs or (CertificateRef(name="cert"),))
+    return listener(name, number, fields.pop("protocol", "HTTPS"), **{"tls": tls, **fields})
 
 
 def lets_in(from_: str, selector: Any = None, kinds: Sequence[Any] = ()) -> AllowedRoutes:
@@ -204,6 +250,23 @@ def tcp_route(
 
 def udp_route(*backends: BackendRef, **fields: Any) -> TCPRoute | UDPRoute:
     return tcp_route(*backends, kind=UDPRoute, **fields)
+
+
+def http_route(
+    *hostnames: str,
+    name: str = "route",
+    namespace: str = "default",
+    parents: Sequence[ParentRef] = (ParentRef(name="gw"),),
+    kind: type[HTTPRoute] | type[TLSRoute] = HTTPRoute,
+) -> HTTPRoute | TLSRoute:
+    return kind(
+        metadata=ObjectMeta(name=name, namespace=namespace),
+        spec=HostRouteSpec(parent_refs=tuple(parents), hostnames=hostnames),
+    )
+
+
+def tls_route(*hostnames: str, **fields: Any) -> HTTPRoute | TLSRoute:
+    return http_route(*hostnames, kind=TLSRoute, **fields)
 
 
 def grant(

@@ -13,13 +13,16 @@ from blixt_frontend.objects import (
     EndpointSlice,
     Gateway,
     GatewayClass,
+    HTTPRoute,
     Namespace,
     Node,
     Object,
     ReferenceGrant,
     Resource,
+    Secret,
     Service,
     TCPRoute,
+    TLSRoute,
     UDPRoute,
 )
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
@@ -32,11 +35,14 @@ READ: dict[tuple[str, str], tuple[type[Object], frozenset[str]]] = {
     ("", "Service"): (Service, frozenset({"v1"})),
     ("", "Node"): (Node, frozenset({"v1"})),
     ("", "Namespace"): (Namespace, frozenset({"v1"})),
+    ("", "Secret"): (Secret, frozenset({"v1"})),
     ("discovery.k8s.io", "EndpointSlice"): (EndpointSlice, frozenset({"v1"})),
     (GATEWAY_GROUP, "GatewayClass"): (GatewayClass, frozenset({"v1", "v1beta1"})),
     (GATEWAY_GROUP, "Gateway"): (Gateway, frozenset({"v1", "v1beta1"})),
     (GATEWAY_GROUP, "TCPRoute"): (TCPRoute, frozenset({"v1", "v1alpha2"})),
     (GATEWAY_GROUP, "UDPRoute"): (UDPRoute, frozenset({"v1", "v1alpha2"})),
+    (GATEWAY_GROUP, "HTTPRoute"): (HTTPRoute, frozenset({"v1", "v1beta1"})),
+    (GATEWAY_GROUP, "TLSRoute"): (TLSRoute, frozenset({"v1", "v1alpha3", "v1alpha2"})),
     (GATEWAY_GROUP, "ReferenceGrant"): (ReferenceGrant, frozenset({"v1", "v1beta1"})),
 }
 CLUSTER_SCOPED = frozenset({"Node", "Namespace", "GatewayClass"})
@@ -159,7 +165,7 @@ def _convert(value: Any, decoded_as: type[T]) -> T:
     try:
         return msgspec.convert(value, decoded_as)
     except msgspec.ValidationError as error:
-        _raise(error, value)
+        _raise(error, value, decoded_as.confidential)
 
 
 def _without_nulls(value: Any) -> Any:
@@ -179,7 +185,7 @@ def _in_namespace(decoded: Object) -> Object:
     return replace(decoded, metadata=replace(metadata, namespace=namespace))
 
 
-def _raise(error: msgspec.ValidationError, value: Any) -> NoReturn:
+def _raise(error: msgspec.ValidationError, value: Any, confidential: bool) -> NoReturn:
     """From "Expected `int`, got `str` - at `$.spec.x`" to kubectl's style, with the value at fault."""
     match = _WHERE.match(str(error))
     text, where = match.groups() if match else (str(error), None)
@@ -188,7 +194,7 @@ def _raise(error: msgspec.ValidationError, value: Any) -> NoReturn:
     if missing:
         raise DecodeError((*path, missing[1]), "required") from None
     problem = text.replace("`", "")
-    if not isinstance(culprit, dict | list):
+    if not isinstance(culprit, dict | list) and not confidential:
         problem = f"{culprit!r}: {problem[:1].lower()}{problem[1:]}"
     raise DecodeError(path, problem) from None
 

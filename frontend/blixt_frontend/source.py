@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -25,6 +25,10 @@ class KubernetesObject(Protocol):
     def key(self) -> ObjectKey: ...
 
 
+#: Why a kind is unread that is just not listed yet.
+NOT_YET = "not listed yet"
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Changes that became known together, and are to be translated together.
@@ -34,8 +38,12 @@ class Batch:
 
     upserts: tuple[KubernetesObject, ...] = ()
     deletions: tuple[ObjectKey, ...] = ()
-    #: Everything was listed once, with this batch or before it. Never false again after it was true.
+    #: All that traffic hangs on was listed once, with this batch or before it. Never false again after it was
+    #: true.
     complete: bool = False
+    #: Kinds that only status needs and that were never listed, with the reason, for people: NOT_YET, or what
+    #: stands in the way. Nodes are served without them. None: as before.
+    unread: Mapping[str, str] | None = None
 
 
 class Source(ABC):

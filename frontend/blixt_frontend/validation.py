@@ -13,12 +13,14 @@ from blixt_frontend.objects import (
     EndpointSlice,
     Gateway,
     GatewayClass,
+    HostRoute,
     LabelSelector,
     Namespace,
     Node,
     Object,
     ReferenceGrant,
     Route,
+    Secret,
     Service,
     ServicePort,
 )
@@ -55,8 +57,8 @@ def problems(decoded: Object) -> Iterator[FieldProblem]:
         case GatewayClass():
             if not re.match(r"[^/]+/.+\Z", decoded.spec.controller_name):
                 yield ("spec", "controllerName"), f"{decoded.spec.controller_name!r}: must be DOMAIN/PATH"
-        case Node() | Namespace():
-            pass
+        case Node() | Namespace() | Secret() | HostRoute():
+            pass  # what is wrong with a Secret's content is told by the listeners that refer to it
 
 
 def is_ip(text: str) -> bool:

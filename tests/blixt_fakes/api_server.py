@@ -21,12 +21,20 @@ from blixt_frontend.kubernetes.access import Access
 Value = dict[str, Any]
 
 GATEWAY = "gateway.networking.k8s.io"
-CORE = {"services": "Service", "nodes": "Node", "namespaces": "Namespace", "endpointslices": "EndpointSlice"}
+CORE = {
+    "services": "Service",
+    "nodes": "Node",
+    "namespaces": "Namespace",
+    "endpointslices": "EndpointSlice",
+    "secrets": "Secret",
+}
 CUSTOM = {
     "gatewayclasses": "GatewayClass",
     "gateways": "Gateway",
     "tcproutes": "TCPRoute",
     "udproutes": "UDPRoute",
+    "httproutes": "HTTPRoute",
+    "tlsroutes": "TLSRoute",
     "referencegrants": "ReferenceGrant",
 }
 
@@ -79,6 +87,8 @@ class FakeApiServer:
         self.tokens: set[str] = set()
         self.refusals: dict[tuple[str, str], deque[Refusal]] = {}
         self.requests: Counter[tuple[str, str]] = Counter()
+        #: (plural, query) of every list and watch.
+        self.queries: list[tuple[str, dict[str, str]]] = []
         self.watchers: list[Watcher] = []
         #: Called after each page of a list, with its plural.
         self.page_served: Callable[[str], None] = lambda _: None
@@ -214,6 +224,7 @@ class FakeApiServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         plural, version = request.match_info["plural"], request.match_info.get("version", "v1")
+        self.queries.append((plural, dict(request.query)))
         if plural not in CORE and plural not in self.served.get(version, ()):
             return Refusal(404, "NotFound").response()
         if request.query.get("watch") == "true":
@@ -229,7 +240,11 @@ class FakeApiServer:
             revision, after = json.loads(request.query["continue"])
             if revision < self.compacted or revision != self.revision:
                 return Refusal(410, "Expired").response()
-        keys = sorted(key for key in self.objects[plural] if after is None or key > tuple(after))
+        keys = sorted(
+            key
+            for key, value in self.objects[plural].items()
+            if (after is None or key > tuple(after)) and _selects(request, value)
+        )
         page = keys[:limit] if limit else keys
         metadata: Value = {"resourceVersion": str(revision)}
         if len(page) < len(keys):
@@ -248,7 +263,7 @@ class FakeApiServer:
             return response
         watcher = Watcher(plural, since)
         for change in self._history:
-            if change.plural == plural and change.revision > since:
+            if change.plural == plural and change.revision > since and _selects(request, change.value):
                 watcher.lines.put_nowait(change.line)
         self.watchers.append(watcher)
         try:
@@ -290,6 +305,12 @@ class Plain:
     def load(self) -> Access:
         authorization = f"Bearer {self.token.read_text()}" if self.token else ""
         return Access(self.url, authorization=authorization)
+
+
+def _selects(request: web.Request, value: Value) -> bool:
+    """By a field selector of one field, which watches that are open already don't look at."""
+    field_name, _, wanted = request.query.get("fieldSelector", "").partition("=")
+    return not field_name or value.get(field_name) == wanted
 
 
 def _status(code: int, reason: str) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 from blixt_frontend.source import Batch, KubernetesObject, ObjectKey, Source
@@ -15,6 +15,7 @@ class Follower:
     def __init__(self) -> None:
         self.objects: dict[ObjectKey, KubernetesObject] = {}
         self.batches: list[Batch] = []
+        self.unread: Mapping[str, str] | None = None
         self._changed = asyncio.Condition()
 
     @property
@@ -44,7 +45,8 @@ class Follower:
 
     async def _take(self, batch: Batch) -> None:
         assert batch.complete or not self.complete
-        assert batch.upserts or batch.deletions or (batch.complete and not self.complete)
+        tells = (batch.complete, batch.unread) != (self.complete, self.unread)
+        assert batch.upserts or batch.deletions or tells
         for key in batch.deletions:
             del self.objects[key]
         for one in batch.upserts:
@@ -55,6 +57,7 @@ class Follower:
         )
         async with self._changed:
             self.batches.append(batch)
+            self.unread = batch.unread
             self._changed.notify_all()
 
 

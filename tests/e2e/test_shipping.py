@@ -131,7 +131,8 @@ class Right(NamedTuple):
 
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
-WITH_STATUS = tuple(kind.plural for kind in GATEWAY if kind.plural != "referencegrants")
+WITHOUT_STATUS = ("referencegrants", "httproutes", "tlsroutes")
+WITH_STATUS = tuple(kind.plural for kind in GATEWAY if kind.plural not in WITHOUT_STATUS)
 LEASES = ("coordination.k8s.io", "leases")
 CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
 
@@ -150,8 +151,6 @@ OTHERS = {
     *((GROUP, f"{kind.plural}/status", "", "") for kind in GATEWAY),
     ("", "services/status", "", ""),
     ("", "nodes/status", "", ""),
-    ("", "secrets", "", ""),
-    ("", "secrets", NAMESPACE, ""),
     ("", "configmaps", NAMESPACE, ""),
     ("", "pods", NAMESPACE, ""),
     ("", "serviceaccounts/token", NAMESPACE, ""),

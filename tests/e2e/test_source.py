@@ -169,7 +169,7 @@ roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: source-
 subjects: [{{kind: ServiceAccount, name: default, namespace: source-rights}}]
 ---
 """
-    core = rights.format(name="core", group='""', resources="services, nodes, namespaces")
+    core = rights.format(name="core", group='""', resources="services, nodes, namespaces, secrets")
     gateway = rights.format(name="gateway", group=GROUP, resources="'*'")
     slices = rights.format(name="slices", group="discovery.k8s.io", resources="endpointslices")
     plane.apply(core + gateway + SLICE.format(space=space))

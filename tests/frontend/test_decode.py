@@ -109,11 +109,11 @@ def test_null_is_as_good_as_absent() -> None:
             for version in versions
         ),
         ("apps/v1", "Deployment", False, False),
-        ("v1", "Secret", False, False),
+        ("v1", "ConfigMap", False, False),
         ("v2", "Service", False, True),
         ("serving.knative.dev/v1", "Service", False, False),
         ("discovery.k8s.io/v1beta1", "EndpointSlice", False, True),
-        ("gateway.networking.k8s.io/v1", "HTTPRoute", False, True),
+        ("gateway.networking.k8s.io/v1", "GRPCRoute", False, True),
         ("gateway.networking.k8s.io/v1alpha3", "TCPRoute", False, True),
     ],
 )

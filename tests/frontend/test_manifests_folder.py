@@ -204,14 +204,14 @@ def test_what_is_not_read_is_named_once_as_loud_as_it_matters(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     deployment = "apiVersion: apps/v1\nkind: Deployment\n---\n"
-    http_route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n"
-    write(tmp_path / "a.yaml", deployment + http_route)
-    write(tmp_path / "b.yaml", deployment + http_route)
+    grpc_route = "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n"
+    write(tmp_path / "a.yaml", deployment + grpc_route)
+    write(tmp_path / "b.yaml", deployment + grpc_route)
     step(ManifestFolder(tmp_path))
     said = [(record.levelno, record.getMessage().rpartition(": ")[2]) for record in caplog.records]
     assert said == [
         (logging.DEBUG, "apps/v1 Deployment is not read by Blixt"),
-        (logging.WARNING, "gateway.networking.k8s.io/v1 HTTPRoute is not read by Blixt"),
+        (logging.WARNING, "gateway.networking.k8s.io/v1 GRPCRoute is not read by Blixt"),
     ]
 
 

@@ -16,7 +16,7 @@ from blixt_frontend.kubernetes.mirror import Mirror
 from blixt_frontend.kubernetes.pace import Backoff, Pace
 from blixt_frontend.kubernetes.reflector import Reflector
 from blixt_frontend.objects import Object
-from blixt_frontend.source import ObjectKey
+from blixt_frontend.source import NOT_YET, ObjectKey
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,9 @@ class Following:
         self._mirrors |= {kind: Mirror(kind, self._changed, self._seen) for kind in GATEWAY}
         self._served: Mapping[Kind, str] = {}
         self._reflectors: dict[Kind, tuple[str, asyncio.Task[None]]] = {}
-        self._unlisted: set[Kind] = set(CORE)
+        self._unlisted: set[Kind] = {kind for kind in CORE if not kind.status_only}
+        #: Of the kinds that only status needs: those that were never listed, and why.
+        self.unread: dict[str, str] = {kind.name: NOT_YET for kind in CORE if kind.status_only}
         self._discovered = False
         self._doubted: set[Kind] = set()
         self._look_again = asyncio.Event()
@@ -83,12 +85,24 @@ class Following:
 
     def _listed(self, kind: Kind) -> None:
         self._unlisted.discard(kind)
-        if self.all_listed:
+        was_unread = self.unread.pop(kind.name, None) is not None
+        if self.all_listed or was_unread:
+            self.news.set()
+
+    def _failed(self, kind: Kind, error: ApiError) -> None:
+        """Its reason is kept, not its words: status is written with it, and these may differ each time."""
+        if self.unread.get(kind.name, error.reason) != error.reason:
+            self.unread[kind.name] = error.reason
             self.news.set()
 
     def _follow(self, tasks: asyncio.TaskGroup, kind: Kind, version: str) -> None:
         reflector = Reflector(
-            self._client, self._mirrors[kind], version, lambda: self._listed(kind), self._pace
+            self._client,
+            self._mirrors[kind],
+            version,
+            lambda: self._listed(kind),
+            self._pace,
+            failed=lambda error: self._failed(kind, error),
         )
         task = tasks.create_task(reflector.run(), name=f"reflector of {kind.name}")
         task.add_done_callback(lambda _: self._look_again.set())
@@ -120,7 +134,10 @@ class Following:
             task.cancel()
         if followed != version:
             log.info("%s: following %s/%s", kind.name, kind.group, version)
-        self._unlisted.add(kind)
+        if not kind.status_only:
+            self._unlisted.add(kind)
+        elif not followed:
+            self.unread[kind.name] = NOT_YET
         self._follow(tasks, kind, version)
 
     def _go(self, kind: Kind) -> None:

@@ -8,15 +8,19 @@ from blixt_frontend.objects import (
     EndpointSlice,
     Gateway,
     GatewayClass,
+    HTTPRoute,
     Namespace,
     Node,
     Object,
     ReferenceGrant,
+    Secret,
     Service,
     TCPRoute,
+    TLSRoute,
     UDPRoute,
 )
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
+from blixt_frontend.objects.secrets import TLS_SECRET_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,10 @@ class Kind:
     group: str
     plural: str
     versions: tuple[str, ...] = ("v1",)
+    #: Only those whose fields have these values are asked for: a field selector.
+    selector: str = ""
+    #: No traffic hangs on it: while it can't be listed, nodes are served all the same.
+    status_only: bool = False
 
     @property
     def name(self) -> str:
@@ -50,6 +58,8 @@ CORE = (
     Kind(EndpointSlice, "discovery.k8s.io", "endpointslices"),
     Kind(Node, "", "nodes"),
     Kind(Namespace, "", "namespaces"),
+    # No other Secret than those that listeners may refer to ever comes here.
+    Kind(Secret, "", "secrets", selector=f"type={TLS_SECRET_TYPE}", status_only=True),
 )
 #: Served once their CRDs are there, in whichever versions these have.
 GATEWAY = (
@@ -57,5 +67,7 @@ GATEWAY = (
     Kind(Gateway, GATEWAY_GROUP, "gateways", ("v1", "v1beta1")),
     Kind(TCPRoute, GATEWAY_GROUP, "tcproutes", ("v1", "v1alpha2")),
     Kind(UDPRoute, GATEWAY_GROUP, "udproutes", ("v1", "v1alpha2")),
+    Kind(HTTPRoute, GATEWAY_GROUP, "httproutes", ("v1", "v1beta1"), status_only=True),
+    Kind(TLSRoute, GATEWAY_GROUP, "tlsroutes", ("v1", "v1alpha3", "v1alpha2"), status_only=True),
     Kind(ReferenceGrant, GATEWAY_GROUP, "referencegrants", ("v1", "v1beta1")),
 )

@@ -28,7 +28,13 @@ class Reflector:
     """
 
     def __init__(
-        self, client: ApiClient, mirror: Mirror, version: str, listed: Callable[[], None], pace: Pace
+        self,
+        client: ApiClient,
+        mirror: Mirror,
+        version: str,
+        listed: Callable[[], None],
+        pace: Pace,
+        failed: Callable[[ApiError], None] = lambda _: None,
     ) -> None:
         self._client = client
         self._mirror = mirror
@@ -36,6 +42,8 @@ class Reflector:
         self._path = mirror.kind.path(version)
         self._decoder = ObjectDecoder(mirror.kind.type)
         self._listed = listed
+        self._tell_failure = failed
+        self._selector = {"fieldSelector": mirror.kind.selector} if mirror.kind.selector else {}
         self._pace = pace
         self._version = ""  # the resource version that the mirror is at; empty: list first
         self._broke_off = False  # since then, another server may have taken this one's place
@@ -57,6 +65,7 @@ class Reflector:
                 if error.status == 404 and self._kind not in CORE:
                     return
                 pause = self._failed(error, backoff, lasted=loop.time() - began)
+                self._tell_failure(error)
             await asyncio.sleep(pause)
 
     async def _catch_up(self) -> None:
@@ -127,7 +136,7 @@ class Reflector:
             query = {**query, "continue": page.continue_}
 
     async def _page(self, query: dict[str, str]) -> Page:
-        raw = await self._client.request("GET", self._path, query=query)
+        raw = await self._client.request("GET", self._path, query=self._selector | query)
         try:
             return await asyncio.to_thread(self._mirror.read_page, raw)
         except DecodeError as error:
@@ -142,7 +151,7 @@ class Reflector:
     async def _watch(self) -> None:
         """Until the server ends it. Raises ApiError."""
         seconds = int(random.uniform(*self._pace.watch))  # noqa: S311  # jitter, not a secret
-        query = {
+        query = self._selector | {
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(seconds),
@@ -186,4 +195,5 @@ class Reflector:
         if self._garbage_at == self._version:
             self._version = ""
         self._garbage_at = self._version
-        return ApiError(0, "Unreachable", f"watch of {self._path}: a line that is no event: {error}")
+        shown = "not shown" if self._kind.type.confidential else error
+        return ApiError(0, "Unreachable", f"watch of {self._path}: a line that is no event: {shown}")

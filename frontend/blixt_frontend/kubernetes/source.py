@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from blixt_frontend.kubernetes.client import ApiClient
 from blixt_frontend.kubernetes.following import Following, Observer
@@ -16,8 +17,10 @@ class KubernetesSource(Source):
 
     - While the server is away, what was known stays. One kind's failure does not touch the others.
     - The Gateway API's CRDs may come later, go, or change version.
-    - Nothing is complete before every kind that is served was listed once. One that may not be listed (403)
-      is complained about and waited for: taking a part for the whole would take the rest from every node.
+    - Nothing is complete before every kind that is served, and that traffic hangs on, was listed once. One
+      that may not be listed (403) is complained about and waited for: taking a part for the whole would take
+      the rest from every node. Kinds that only status needs (Secrets, HTTPRoutes) hold nothing up; batches
+      say which of them are unread.
     """
 
     def __init__(self, client: ApiClient, pace: Pace | None = None) -> None:
@@ -32,6 +35,7 @@ class KubernetesSource(Source):
         running = asyncio.create_task(following.run())
         running.add_done_callback(lambda _: following.news.set())
         complete = False
+        unread: dict[str, str] | None = None
         try:
             while True:
                 await following.news.wait()
@@ -39,11 +43,12 @@ class KubernetesSource(Source):
                     running.result()
                 await asyncio.sleep(self._pace.settle)
                 following.news.clear()
-                now_complete = complete or following.all_listed
-                batch = following.gathering.take(now_complete)
-                if batch.upserts or batch.deletions or now_complete != complete:
-                    complete = now_complete
-                    yield batch
+                complete = complete or following.all_listed
+                batch = following.gathering.take(complete)
+                now_unread = dict(following.unread) if complete else None
+                if batch.upserts or batch.deletions or now_unread != unread:
+                    unread = now_unread
+                    yield replace(batch, unread=unread)
         finally:
             running.cancel()
             await asyncio.wait({running})

@@ -51,6 +51,9 @@ from blixt_frontend.objects.routes import (
     BackendRef,
     GrantFrom,
     GrantTo,
+    HostRoute,
+    HostRouteSpec,
+    HTTPRoute,
     ParentRef,
     ReferenceGrant,
     ReferenceGrantSpec,
@@ -58,12 +61,25 @@ from blixt_frontend.objects.routes import (
     RouteRule,
     RouteSpec,
     TCPRoute,
+    TLSRoute,
     UDPRoute,
 )
+from blixt_frontend.objects.secrets import Secret
 from blixt_frontend.source import ObjectKey
 
 Object = (
-    Service | EndpointSlice | Node | Namespace | GatewayClass | Gateway | TCPRoute | UDPRoute | ReferenceGrant
+    Service
+    | EndpointSlice
+    | Node
+    | Namespace
+    | Secret
+    | GatewayClass
+    | Gateway
+    | TCPRoute
+    | UDPRoute
+    | HTTPRoute
+    | TLSRoute
+    | ReferenceGrant
 )
 
 __all__ = [
@@ -84,6 +100,9 @@ __all__ = [
     "GatewayStatus",
     "GrantFrom",
     "GrantTo",
+    "HTTPRoute",
+    "HostRoute",
+    "HostRouteSpec",
     "Infrastructure",
     "LabelSelector",
     "Listener",
@@ -107,6 +126,7 @@ __all__ = [
     "RouteNamespaces",
     "RouteRule",
     "RouteSpec",
+    "Secret",
     "SelectorRequirement",
     "Service",
     "ServicePort",
@@ -114,6 +134,7 @@ __all__ = [
     "ServiceStatus",
     "SessionAffinityConfig",
     "TCPRoute",
+    "TLSRoute",
     "Taint",
     "TargetRef",
     "UDPRoute",

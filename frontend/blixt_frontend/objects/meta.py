@@ -40,6 +40,8 @@ class Resource(Model, frozen=True, kw_only=True):
     """Base of the objects themselves."""
 
     kind: ClassVar[str]
+    #: No value of it may be shown to anybody, as in a complaint about it.
+    confidential: ClassVar[bool] = False
 
     metadata: ObjectMeta
 

@@ -1,4 +1,4 @@
-"""gateway.networking.k8s.io: TCPRoute, UDPRoute (v1 and v1alpha2) and ReferenceGrant (v1 and v1beta1)."""
+"""gateway.networking.k8s.io: routes of all kinds, and ReferenceGrant, in every version that is served."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RouteSpec(Model, frozen=True, kw_only=True):
 
 
 class Route(Resource, frozen=True, kw_only=True):
-    """Base of the two kinds, which differ in nothing but their kind."""
+    """Base of the two kinds that carry traffic here, which differ in nothing but their kind."""
 
     spec: RouteSpec
 
@@ -55,6 +55,26 @@ class TCPRoute(Route, frozen=True, kw_only=True):
 
 class UDPRoute(Route, frozen=True, kw_only=True):
     kind: ClassVar[str] = "UDPRoute"
+
+
+class HostRouteSpec(Model, frozen=True, kw_only=True):
+    parent_refs: tuple[ParentRef, ...] = ()
+    #: Empty: any.
+    hostnames: tuple[str, ...] = ()
+
+
+class HostRoute(Resource, frozen=True, kw_only=True):
+    """Base of the kinds that are carried by others, and only counted here: which listeners they attach to."""
+
+    spec: HostRouteSpec = HostRouteSpec()
+
+
+class HTTPRoute(HostRoute, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "HTTPRoute"
+
+
+class TLSRoute(HostRoute, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "TLSRoute"
 
 
 class GrantFrom(Model, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from blixt_fakes.api_server import FakeApiServer, Plain, api_server
 from blixt_fakes.follower import Follower, following
 from blixt_fakes.until import until
 from blixt_frontend.kubernetes import ApiClient, KubernetesSource
+from blixt_frontend.kubernetes.kinds import CORE, GATEWAY
 from blixt_frontend.kubernetes.pace import Pace
 from blixt_frontend.source import ObjectKey
 
@@ -43,6 +44,13 @@ def node(name: str) -> dict[str, Any]:
 
 def route(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "demo"}, "spec": {"rules": None}}
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "demo"}, "type": "kubernetes.io/tls", "data": {}}
+
+
+SECRET = named("cert")
 
 
 @asynccontextmanager
@@ -83,7 +91,7 @@ class TestFollowing:
     async def test_an_empty_cluster_is_complete_as_well(self) -> None:
         async with api_server() as server, follow(server) as follower:
             await follower.has()
-            assert len(follower.batches) == 1
+            assert all(batch.complete for batch in follower.batches)
 
     async def test_updates_of_what_is_not_read_are_no_changes(self) -> None:
         async with api_server() as server:
@@ -280,6 +288,52 @@ class TestRefusals:
         [line] = [one.getMessage() for one in caplog.records if "Forbidden" in one.getMessage()]
         assert "get, list and watch of endpointslices.discovery.k8s.io" in line
 
+    async def test_a_kind_that_only_status_needs_and_that_may_not_be_listed(self, caplog: Any) -> None:
+        """All the others are complete without it; that it is unread is told, and when it is read."""
+        async with api_server() as server:
+            server.put("services", service("a"))
+            server.put("secrets", SECRET)
+            server.put("httproutes", route("h"))
+            server.refuse("list", "secrets", 403, "Forbidden", times=10)
+            server.refuse("list", "httproutes", 500, "Trouble", times=10)
+            async with follow(server) as follower:
+                await follower.has("Service/a")
+                reasons = {"Secret": "Forbidden", "HTTPRoute": "Trouble"}
+                await follower.until(lambda: follower.unread == reasons)
+                assert follower.names == {"Service/a"}
+                await follower.has("Service/a", "Secret/cert", "HTTPRoute/h")
+                await follower.until(lambda: follower.unread == {})
+        [line] = [one.getMessage() for one in caplog.records if "Forbidden" in one.getMessage()]
+        assert "get, list and watch of secrets" in line
+
+    async def test_what_was_read_once_stays(self) -> None:
+        async with api_server() as server:
+            server.put("secrets", SECRET)
+            async with follow(server) as follower:
+                await follower.has("Secret/cert")
+                await follower.until(lambda: follower.unread == {})
+                server.refuse("watch", "secrets", 403, "Forbidden", times=5)
+                server.end_watches()
+                server.put("secrets", named("other"))
+                await follower.has("Secret/cert", "Secret/other")
+                assert all(batch.unread == {} for batch in follower.batches[-2:])
+
+    async def test_secrets_of_other_types_are_not_asked_for(self) -> None:
+        async with api_server() as server:
+            server.put("secrets", SECRET)
+            server.put("secrets", {**named("password"), "type": "Opaque"})
+            async with follow(server) as follower:
+                await follower.has("Secret/cert")
+                server.compact()
+                server.end_watches()
+                server.put("secrets", named("other"))
+                await follower.has("Secret/cert", "Secret/other")
+        queries = [query for plural, query in server.queries if plural == "secrets"]
+        assert len(queries) > 2
+        assert {query.get("fieldSelector") for query in queries} == {"type=kubernetes.io/tls"}
+        others = [query for plural, query in server.queries if plural != "secrets"]
+        assert not any("fieldSelector" in query for query in others)
+
     async def test_a_kind_that_may_not_be_watched_any_more(self) -> None:
         async with api_server() as server:
             server.put("services", service("a"))
@@ -412,7 +466,7 @@ class TestDiscovery:
                 await follower.has("Service/a", "TCPRoute/r")
                 server.put("tcproutes", route("r2"))
                 await follower.has("Service/a", "TCPRoute/r", "TCPRoute/r2")
-        assert "TCPRoute, UDPRoute, ReferenceGrant not served" in caplog.text
+        assert "TCPRoute, UDPRoute, HTTPRoute, TLSRoute, ReferenceGrant not served" in caplog.text
 
     async def test_nothing_is_complete_before_it_is_known_what_is_served(self) -> None:
         async with api_server() as server:
@@ -466,7 +520,7 @@ async def test_ending_it_lets_go_of_every_connection() -> None:
     async with api_server() as server, ApiClient(Plain(server.url)) as client:
         async with following(KubernetesSource(client, FAST)) as follower:
             await follower.has()
-            await until(lambda: len(server.watchers) == 9)
+            await until(lambda: len(server.watchers) == len((*CORE, *GATEWAY)))
         await until(lambda: not server.watchers)
 
 
