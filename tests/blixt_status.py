@@ -57,6 +57,8 @@ class World:
         self.nodes = FakeNodes()
         self.served = dict(served)
         self.discoveries = 0
+        #: What the next batches say of kinds that only status needs.
+        self.unread: Mapping[str, str] | None = None
         self.reporter = StatusReporter(self.api, self.discover, self.nodes, peers, config=config)
         self._translator = Translator()
         self._store = Store()
@@ -91,7 +93,7 @@ class World:
 
     def observe(self, *objects: Object, gone: Iterable[ObjectKey] = ()) -> None:
         """The frontend hears of them."""
-        batch = Batch(objects, tuple(gone), complete=True)
+        batch = Batch(objects, tuple(gone), complete=True, unread=self.unread)
         units = self._translator.apply(batch)
         with self._store.transaction():
             for unit, items in units.items():

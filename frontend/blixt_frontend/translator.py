@@ -85,6 +85,7 @@ class Translator:
         changed changes no item.
         """
         for unit in chain(
+            self._index.read_state(batch.unread) if batch.unread is not None else (),
             chain.from_iterable(map(self._remove, batch.deletions)),
             chain.from_iterable(map(self._put, batch.upserts)),
         ):

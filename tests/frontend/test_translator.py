@@ -9,10 +9,11 @@ import pytest
 
 from blixt_frontend import translator as module
 from blixt_frontend.items import Item
-from blixt_frontend.objects import LabelSelector, Object, ParentRef
+from blixt_frontend.objects import CertificateRef, LabelSelector, Object, ParentRef
 from blixt_frontend.source import Batch, ObjectKey
 from blixt_frontend.translation.cluster import NamespacedName, Translation
 from blixt_frontend.translation.gateway_items import translate_gateway
+from blixt_frontend.translation.results import Reason
 from blixt_frontend.translation.services import translate_service
 from blixt_frontend.translator import Translator
 from blixt_objects import (
@@ -23,12 +24,15 @@ from blixt_objects import (
     gateway,
     gateway_class,
     grant,
+    http_route,
+    https,
     lets_in,
     listener,
     namespace,
     node,
     service,
     tcp_route,
+    tls_secret,
 )
 
 Units = Mapping[str, tuple[Item, ...]]
@@ -180,6 +184,45 @@ class TestWhatTouchesAGateway:
 
     def test_a_grant_elsewhere_touches_nobody(self, calls: list[str]) -> None:
         assert not self.touched(calls, started(*self.SCENE), grant(namespace="nowhere"))
+
+    def test_its_certificates(self, calls: list[str]) -> None:
+        foreign = CertificateRef(name="cert", namespace="other")
+        translator = started(
+            *self.SCENE, gateway(https(), name="tls"), gateway(https("a", 1, foreign), name="far")
+        )
+        assert self.touched(calls, translator, tls_secret()) == {"Gateway default/tls"}
+        assert not self.touched(calls, translator, tls_secret())
+        assert not self.touched(calls, translator, tls_secret(namespace="third"))
+        assert self.touched(calls, translator, tls_secret(namespace="other")) == {"Gateway default/far"}
+        assert self.touched(calls, translator, grant()) == {"Gateway default/far"}
+        calls.clear()
+        delete(translator, tls_secret())
+        assert calls == ["Gateway default/tls"]
+
+    def test_certificates_that_can_not_be_read(self, calls: list[str]) -> None:
+        translator = started(*self.SCENE, gateway(https(), name="tls"))
+
+        def resolved() -> Reason | None:
+            result = translator.gateways[NamespacedName("default", "tls")]
+            return result.listeners[0].conditions.reason("ResolvedRefs")
+
+        calls.clear()
+        translator.apply(Batch(complete=True, unread={"Secret": "Forbidden"}))
+        assert calls == ["Gateway default/tls"]
+        assert resolved() == "Pending"
+        translator.apply(Batch(complete=True))
+        translator.apply(Batch(complete=True, unread={"Secret": "Forbidden", "HTTPRoute": "Forbidden"}))
+        assert calls == ["Gateway default/tls"]
+        translator.apply(Batch((tls_secret(),), complete=True, unread={}))
+        assert resolved() == "ResolvedRefs"
+
+    def test_a_route_that_is_only_counted(self, calls: list[str]) -> None:
+        translator = started(*self.SCENE)
+        assert self.touched(calls, translator, http_route(namespace="default")) == {"Gateway default/gw"}
+        assert not put(translator, http_route("a.example"))  # nothing that is served changes
+        there = http_route(namespace="shop", parents=(ParentRef(name="bystander", namespace="default"),))
+        put(translator, there)
+        assert self.touched(calls, translator, namespace("shop", team="a")) == {"Gateway default/bystander"}
 
     def test_results_are_kept_for_status(self) -> None:
         translator = started(*self.SCENE)

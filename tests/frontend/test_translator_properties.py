@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blixt_frontend.items import Item
-from blixt_frontend.objects import EndpointPort, LabelSelector, Object, ParentRef
+from blixt_frontend.objects import (
+    CertificateRef,
+    EndpointPort,
+    GrantFrom,
+    GrantTo,
+    LabelSelector,
+    Object,
+    ParentRef,
+)
+from blixt_frontend.objects.gateway import GATEWAY_GROUP
 from blixt_frontend.source import Batch, ObjectKey
 from blixt_frontend.translator import Translator
 from blixt_objects import (
@@ -19,6 +28,8 @@ from blixt_objects import (
     gateway,
     gateway_class,
     grant,
+    http_route,
+    https,
     lets_in,
     listener,
     namespace,
@@ -26,6 +37,7 @@ from blixt_objects import (
     port,
     service,
     tcp_route,
+    tls_secret,
 )
 
 NAMESPACES = ("default", "other")
@@ -37,6 +49,17 @@ spaces = st.sampled_from(NAMESPACES)
 policies = st.sampled_from(("Cluster", "Local"))
 targets: st.SearchStrategy[int | str] = st.sampled_from((8080, "http"))
 conditions = st.sampled_from((None, True, False))
+maybe_spaces = st.sampled_from(("", *NAMESPACES))
+hostnames = st.sampled_from(("", "a.example", "*.example", "b.example"))
+parents = st.lists(
+    st.builds(
+        ParentRef,
+        name=st.sampled_from(("g1", "g2")),
+        namespace=st.just("default"),
+        section_name=st.sampled_from(("", "l1", "l3")),
+    ),
+    max_size=2,
+)
 
 
 @st.composite
@@ -90,6 +113,13 @@ def gateways(draw: st.DrawFn) -> Object:
             )
             for name in ("l1", "l2")
         ),
+        https(
+            "l3",
+            443,
+            *draw(st.lists(st.builds(CertificateRef, name=names, namespace=maybe_spaces), max_size=2)),
+            hostname=draw(hostnames),
+            allowed_routes=lets_in(draw(st.sampled_from(("Same", "All", "Selector"))), selector),
+        ),
         name=draw(st.sampled_from(("g1", "g2"))),
         class_name=draw(st.sampled_from(("c1", "c2"))),
     )
@@ -103,32 +133,42 @@ def routes(draw: st.DrawFn) -> Object:
                 backend,
                 names,
                 st.just(80),
-                namespace=st.sampled_from(("", *NAMESPACES)),
+                namespace=maybe_spaces,
                 weight=st.integers(0, 2),
             ),
             max_size=3,
-        )
-    )
-    parents = draw(
-        st.lists(
-            st.builds(
-                ParentRef,
-                name=st.sampled_from(("g1", "g2")),
-                namespace=st.just("default"),
-                section_name=st.sampled_from(("", "l1", "l3")),
-            ),
-            max_size=2,
         )
     )
     return tcp_route(
         *refs,
         name=draw(st.sampled_from(("r1", "r2"))),
         namespace=draw(spaces),
-        parents=parents,
+        parents=draw(parents),
         age=draw(st.sampled_from((None, 1, 2))),
     )
 
 
+http_routes = st.builds(
+    lambda hostname, name, namespace, parents: http_route(
+        *filter(None, [hostname]), name=name, namespace=namespace, parents=parents
+    ),
+    hostnames,
+    st.sampled_from(("r1", "r2")),
+    spaces,
+    parents,
+)
+grants = st.builds(
+    lambda name, kind, target, namespace: grant(
+        name,
+        namespace,
+        from_=(GrantFrom(group=GATEWAY_GROUP, kind=kind[0], namespace="default"),),
+        to=(GrantTo(group="", kind=kind[1], name=target),),
+    ),
+    st.sampled_from(("a", "b")),
+    st.sampled_from((("TCPRoute", "Service"), ("Gateway", "Secret"))),
+    st.sampled_from(("", "s1")),
+    spaces,
+)
 objects = st.one_of(
     services(),
     slices(),
@@ -138,7 +178,9 @@ objects = st.one_of(
     st.builds(node, st.sampled_from(NODES), st.sampled_from(ZONES)),
     st.builds(lambda name, team: namespace(name, team=team), spaces, st.sampled_from(("a", "b"))),
     st.builds(gateway_class, st.sampled_from(("c1", "c2"))),
-    st.just(grant()),
+    st.builds(tls_secret, names, spaces, key=st.sampled_from((None, b""))),
+    http_routes,
+    grants,
 )
 
 
@@ -150,6 +192,7 @@ def batches(draw: st.DrawFn) -> Batch:
         tuple(upserts.values()),
         tuple(key for key in dict.fromkeys(known) if key not in upserts),
         draw(st.booleans()),
+        draw(st.sampled_from((None, {}, {"Secret": "Forbidden"}))),
     )
 
 
@@ -169,8 +212,10 @@ def as_seen(items: Mapping[str, Item]) -> dict[tuple[str, str], object]:
 @given(st.lists(batches(), min_size=1, max_size=8))
 def test_edits_lead_to_what_translating_from_scratch_makes(edits: list[Batch]) -> None:
     translator, there = Translator(), dict[ObjectKey, Object]()
+    unread: Mapping[str, str] = {}
     units: dict[str, dict[str, Item]] = {}
     for edit in (*edits, Batch(complete=True)):
+        unread = unread if edit.unread is None else edit.unread
         for one in edit.upserts:
             there[one.key] = one  # type: ignore[assignment]  # a batch's objects are only known by their key
         for key in edit.deletions:
@@ -179,7 +224,7 @@ def test_edits_lead_to_what_translating_from_scratch_makes(edits: list[Batch]) -
             units[unit] = {item.path: item for item in items}
             assert len(units[unit]) == len(items), "a path stands for two items"
     fresh = Translator()
-    scratch = fresh.apply(Batch(tuple(there.values()), complete=True))
+    scratch = fresh.apply(Batch(tuple(there.values()), complete=True, unread=unread))
     assert {unit for unit, items in units.items() if items} == set(scratch)
     for unit, items in scratch.items():
         assert as_seen(units[unit]) == as_seen({item.path: item for item in items})

@@ -1,5 +1,7 @@
 """Status of GatewayClasses, Gateways, TCPRoutes and UDPRoutes, as the Gateway API specifies it.
 
+HTTPRoutes and TLSRoutes are counted, and their status is left to whoever carries them.
+
 bundle, wanted, merging    pure: what a status should say, and how it is brought into what is there
 programming                whether nodes have applied what a Gateway asks for
 board                      what every object's status should say now

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from blixt_frontend.objects import Gateway, GatewayClass, Route, TCPRoute, UDPRoute
-from blixt_frontend.source import Batch, KubernetesObject, ObjectKey
+from blixt_frontend.source import NOT_YET, Batch, KubernetesObject, ObjectKey
 from blixt_frontend.status.bundle import Bundle
 from blixt_frontend.status.programming import Configuration, Programming
 from blixt_frontend.status.wanted import (
@@ -48,7 +48,8 @@ class Follower(Protocol):
 
 
 class Board:
-    """Synchronous; used on one event loop. Says nothing before everything was listed once."""
+    """Synchronous; used on one event loop. Says nothing before everything was listed once: what is not there
+    yet must not be told of as missing. What only status needs, and can't be listed, isn't waited for."""
 
     def __init__(self, controller: str) -> None:
         self.controller = controller
@@ -57,6 +58,7 @@ class Board:
         self._class_of: dict[ObjectKey, str] = {}  # every Gateway's class, also those that aren't ours
         self._uses: Counter[str] = Counter()
         self._uids: dict[ObjectKey, str] = {}
+        self._unread: Mapping[str, str] = {}
         self._results: dict[NamespacedName, GatewayResult] = {}
         self._parents: dict[ObjectKey, dict[NamespacedName, Sequence[ParentResult]]] = {}
         self._programming = Programming()
@@ -91,7 +93,9 @@ class Board:
             self._remove_result(name)
         for key in batch.deletions:
             self._remove(key)
-        if batch.complete and not self.complete.is_set():
+        if batch.unread is not None:
+            self._unread = batch.unread
+        if batch.complete and not self.complete.is_set() and NOT_YET not in self._unread.values():
             self.complete.set()
         self._raise_flags()
 

@@ -27,7 +27,7 @@ Json = dict[str, Any]
 #: The types of conditions that are ours to set, and to take away. The others are somebody else's.
 CLASS_TYPES = frozenset({"Accepted", "SupportedVersion"})
 GATEWAY_TYPES = frozenset({"Accepted", "Programmed"})
-LISTENER_TYPES = frozenset({"Accepted", "Programmed", "ResolvedRefs", "Conflicted"})
+LISTENER_TYPES = frozenset({"Accepted", "Programmed", "ResolvedRefs", "Conflicted", "OverlappingTLSConfig"})
 PARENT_TYPES = frozenset({"Accepted", "ResolvedRefs", "PartiallyInvalid"})
 
 #: metav1.Condition's limit.
@@ -184,7 +184,7 @@ def merge_conditions(
 
 
 def _condition(before: Json, condition: Condition, generation: int, now: str) -> Json:
-    status = "True" if condition.status else "False"
+    status = condition.status_text
     since = before.get("lastTransitionTime") if before.get("status") == status else None
     return {
         "type": condition.type,

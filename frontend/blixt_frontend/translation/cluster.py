@@ -11,9 +11,11 @@ from blixt_frontend.objects import (
     EndpointSlice,
     Gateway,
     GatewayClass,
+    HostRoute,
     Namespace,
     ReferenceGrant,
     Route,
+    Secret,
     Service,
 )
 from blixt_frontend.source import ObjectKey
@@ -35,6 +37,10 @@ class Cluster:
     gateways: Mapping[NamespacedName, Gateway] = field(default_factory=dict)
     #: Routes by the Gateway that one of their parent references names.
     routes: Mapping[NamespacedName, Mapping[ObjectKey, Route]] = field(default_factory=dict)
+    #: The same for routes that are only counted.
+    host_routes: Mapping[NamespacedName, Mapping[ObjectKey, HostRoute]] = field(default_factory=dict)
+    #: Those of type kubernetes.io/tls, at least.
+    secrets: Mapping[NamespacedName, Secret] = field(default_factory=dict)
     #: Grants by the namespace that they stand in.
     grants: Mapping[str, Mapping[ObjectKey, ReferenceGrant]] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -43,6 +49,8 @@ class Cluster:
     assignments: Mapping[ObjectKey, Assignment] = field(default_factory=dict)
     #: The zone of every node that has one.
     zones: Mapping[str, str] = field(default_factory=dict)
+    #: Kinds that only status needs and of which nothing is known, with the reason, for people.
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

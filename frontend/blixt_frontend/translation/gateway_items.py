@@ -60,14 +60,14 @@ def _told(result: GatewayResult) -> Iterator[str]:
     """The conditions that somebody should look at."""
     for condition in result.conditions:
         if not condition.status or condition.reason == "ListenersNotValid":
-            yield f"{condition.type}={condition.status} ({condition.reason}): {condition.message}"
+            yield f"{condition.type}={condition.status_text} ({condition.reason}): {condition.message}"
     for listener in result.listeners:
         for condition in listener.conditions:
-            if condition.status == (condition.type == "Conflicted"):
+            if condition.is_fault:
                 yield f"listener {listener.listener.name}: {condition.reason}: {condition.message}"
     for parent in result.parents:
         for condition in parent.conditions:
-            if condition.status == (condition.type == "PartiallyInvalid"):
+            if condition.is_fault:
                 yield (
                     f"{parent.route.kind} {parent.route.namespace}/{parent.route.name}: "
                     f"{condition.reason}: {condition.message}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from blixt_frontend.objects import Gateway, Route
+from blixt_frontend.objects import Gateway, ParentRef, Route
 from blixt_frontend.source import ObjectKey
 from blixt_frontend.translation.addresses import Addresses, Assignment, sort_out
+from blixt_frontend.translation.certificates import LACKING, unresolved
 from blixt_frontend.translation.cluster import Cluster, NamespacedName
-from blixt_frontend.translation.listeners import conflicts, judged
+from blixt_frontend.translation.listeners import conflicts, judged, overlaps
 from blixt_frontend.translation.options import Options
 from blixt_frontend.translation.results import (
     Condition,
@@ -34,11 +35,12 @@ def is_ours(gateway: Gateway, cluster: Cluster, options: Options) -> bool:
 
 def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
     """Judge a Gateway of ours and all that names it. Nothing that it holds makes this fail."""
+    listeners = _listeners(gateway, cluster)
     addresses, addresses_programmed = _addresses(gateway, cluster.assignments.get(gateway.key))
-    listeners = _listeners(gateway)
     accepted = _accepted(gateway, listeners)
-    programmed = _programmed(accepted, addresses_programmed, listeners)
+    programmed = _programmed(accepted, addresses_programmed)
     attachments = _attachments(gateway, listeners, cluster)
+    elsewhere = _attached_elsewhere(gateway, listeners, cluster)
     return GatewayResult(
         gateway.key,
         gateway.metadata.generation,
@@ -48,11 +50,12 @@ def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
             replace(
                 listener,
                 attached=tuple(routes.values()),
+                attached_elsewhere=others,
                 conditions=Conditions(
                     (*listener.conditions, _listener_programmed(listener, accepted, addresses))
                 ),
             )
-            for listener, routes in zip(listeners, attachments.listeners, strict=True)
+            for listener, routes, others in zip(listeners, attachments.listeners, elsewhere, strict=True)
         ),
         tuple(attachments.parents),
     )
@@ -82,12 +85,13 @@ def _addresses(gateway: Gateway, assignment: Assignment | None) -> tuple[Address
     return addresses, Condition("Programmed", True, "Programmed")
 
 
-def _listeners(gateway: Gateway) -> list[ListenerResult]:
+def _listeners(gateway: Gateway, cluster: Cluster) -> list[ListenerResult]:
     listeners = gateway.spec.listeners
-    lost = conflicts(listeners)
+    lost, shared = conflicts(listeners), overlaps(listeners)
     results = []
     for index, listener in enumerate(listeners):
-        kinds, conditions = judged(listener, lost.get(index))
+        certificates = unresolved(gateway, listener, cluster)
+        kinds, conditions = judged(listener, lost.get(index), shared.get(index, ""), certificates)
         results.append(ListenerResult(listener, kinds, Conditions(conditions)))
     return results
 
@@ -110,15 +114,21 @@ def _accepted(gateway: Gateway, listeners: Sequence[ListenerResult]) -> Conditio
 
 
 def _faultless(result: ListenerResult) -> bool:
-    return _usable(result) and result.conditions.holds("ResolvedRefs")
+    return _usable(result) and not result.conditions.fails("ResolvedRefs")
 
 
 def _usable(result: ListenerResult) -> bool:
-    """A listener that also allows kinds it can't take still serves those it can."""
-    return result.conditions.holds("Accepted") and bool(result.supported_kinds)
+    """A listener that also allows kinds it can't take still serves those it can. Without its certificates it
+    can serve nobody."""
+    conditions = result.conditions
+    return (
+        conditions.holds("Accepted")
+        and bool(result.supported_kinds)
+        and conditions.reason("ResolvedRefs") not in LACKING
+    )
 
 
-def _programmed(accepted: Condition, addresses: Condition, listeners: Sequence[ListenerResult]) -> Condition:
+def _programmed(accepted: Condition, addresses: Condition) -> Condition:
     if not accepted.status:
         return Condition("Programmed", False, "Invalid", accepted.message)
     return addresses
@@ -134,16 +144,35 @@ def _listener_programmed(result: ListenerResult, accepted: Condition, addresses:
     return Condition("Programmed", True, "Programmed")
 
 
-def _attachments(gateway: Gateway, listeners: Sequence[ListenerResult], cluster: Cluster) -> _Attachments:
+def _naming(gateway: Gateway, cluster: Cluster) -> Iterator[tuple[Route, ParentRef]]:
+    """The routes that carry traffic, the oldest first, with each of their references to the Gateway."""
     name = NamespacedName(gateway.metadata.namespace, gateway.metadata.name)
-    found = _Attachments([{} for _ in listeners])
     for route in sorted(cluster.routes.get(name, {}).values(), key=lambda route: (route.age_key, route.kind)):
-        backends = resolve_backends(route, cluster)
         for parent in route.spec.parent_refs:
-            if parent_name(route, parent) != name:
-                continue
-            accepted, taken = attach(gateway, parent, route, listeners, cluster)
-            found.parents.append(parent_result(route, parent, accepted, backends))
-            for index in taken:
-                found.listeners[index][route.key] = route
+            if parent_name(route, parent) == name:
+                yield route, parent
+
+
+def _attachments(gateway: Gateway, listeners: Sequence[ListenerResult], cluster: Cluster) -> _Attachments:
+    found = _Attachments([{} for _ in listeners])
+    for route, parent in _naming(gateway, cluster):
+        accepted, taken = attach(gateway, parent, route, listeners, cluster)
+        found.parents.append(parent_result(route, parent, accepted, resolve_backends(route, cluster)))
+        for index in taken:
+            found.listeners[index][route.key] = route
     return found
+
+
+def _attached_elsewhere(
+    gateway: Gateway, listeners: Sequence[ListenerResult], cluster: Cluster
+) -> tuple[int, ...]:
+    """How many routes of the other kinds attach to each listener."""
+    name = NamespacedName(gateway.metadata.namespace, gateway.metadata.name)
+    found: list[set[ObjectKey]] = [set() for _ in listeners]
+    for route in cluster.host_routes.get(name, {}).values():
+        for parent in route.spec.parent_refs:
+            if parent_name(route, parent) == name:
+                _, taken = attach(gateway, parent, route, listeners, cluster)
+                for index in taken:
+                    found[index].add(route.key)
+    return tuple(map(len, found))

@@ -8,13 +8,10 @@ from blixt_frontend.objects import ReferenceGrant
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
 
 
-def permits_service(
-    grants: Iterable[ReferenceGrant], route_kind: str, route_namespace: str, service_name: str
-) -> bool:
-    """Whether any of the grants, all in the Service's namespace, lets the route refer to the Service."""
-    return any(
-        _is_from(grant, route_kind, route_namespace) and _is_to(grant, service_name) for grant in grants
-    )
+def permits(grants: Iterable[ReferenceGrant], kind: str, namespace: str, core_kind: str, name: str) -> bool:
+    """Whether any of the grants, all in the target's namespace, lets objects of the Gateway API's `kind` in
+    `namespace` refer to the target: a Service or a Secret (`core_kind`) of that name."""
+    return any(_is_from(grant, kind, namespace) and _is_to(grant, core_kind, name) for grant in grants)
 
 
 def _is_from(grant: ReferenceGrant, kind: str, namespace: str) -> bool:
@@ -24,8 +21,7 @@ def _is_from(grant: ReferenceGrant, kind: str, namespace: str) -> bool:
     )
 
 
-def _is_to(grant: ReferenceGrant, name: str) -> bool:
+def _is_to(grant: ReferenceGrant, kind: str, name: str) -> bool:
     return any(
-        target.group == "" and target.kind == "Service" and target.name in ("", name)
-        for target in grant.spec.to
+        target.group == "" and target.kind == kind and target.name in ("", name) for target in grant.spec.to
     )

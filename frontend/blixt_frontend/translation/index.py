@@ -12,15 +12,18 @@ from blixt_frontend.objects import (
     EndpointSlice,
     Gateway,
     GatewayClass,
+    HostRoute,
     Namespace,
     Node,
     Object,
     ReferenceGrant,
     Route,
+    Secret,
     Service,
 )
 from blixt_frontend.source import ObjectKey
 from blixt_frontend.translation.addresses import Assignment
+from blixt_frontend.translation.certificates import secret_names
 from blixt_frontend.translation.cluster import Cluster, NamespacedName
 from blixt_frontend.translation.routes import backend_names, parent_name
 
@@ -89,6 +92,12 @@ class Index:
         self._routes_by_service: Groups[NamespacedName, ObjectKey, Route] = Groups()
         self._routes_by_namespace: Groups[str, ObjectKey, Route] = Groups()
         self._routes_by_foreign_namespace: Groups[str, ObjectKey, Route] = Groups()
+        self._host_routes: Groups[NamespacedName, ObjectKey, HostRoute] = Groups()
+        self._host_routes_by_namespace: Groups[str, ObjectKey, HostRoute] = Groups()
+        self._secrets: dict[NamespacedName, Secret] = {}
+        self._gateways_by_secret: Groups[NamespacedName, NamespacedName, Gateway] = Groups()
+        self._gateways_by_foreign_namespace: Groups[str, NamespacedName, Gateway] = Groups()
+        self._unread: dict[str, str] = {}
         self._gateways_by_class: Groups[str, NamespacedName, Gateway] = Groups()
         self._zone_readers: Groups[str, Unit, None] = Groups()
         self.cluster = Cluster(
@@ -96,11 +105,14 @@ class Index:
             slices=self._slices,
             gateways=self._gateways,
             routes=self._routes,
+            host_routes=self._host_routes,
+            secrets=self._secrets,
             grants=self._grants,
             namespaces=self._namespaces,
             classes=self._classes,
             zones=self._zones,
             assignments={} if assignments is None else assignments,
+            unread=self._unread,
         )
 
     def put(self, obj: Object) -> Iterator[Unit]:
@@ -118,6 +130,15 @@ class Index:
         old = self._objects.pop(key, None)
         if old is not None:
             yield from self._take_out(old)
+
+    def read_state(self, unread: Mapping[str, str]) -> Iterator[Unit]:
+        """Of these kinds, which only status needs, nothing is known, for these reasons."""
+        before, now = self._unread.get(Secret.kind), unread.get(Secret.kind)
+        self._unread.clear()
+        self._unread.update(unread)
+        if before != now:
+            for gateways in self._gateways_by_secret.values():
+                yield from map(gateway_unit, gateways)
 
     def reads_zones(self, unit: Unit, before: Iterable[str], now: Iterable[str]) -> None:
         """The nodes whose zone the unit's translation asked for, the last time and this time."""
@@ -144,12 +165,18 @@ class Index:
                 self._classes[own_name] = obj
             case Gateway():
                 self._gateways[name] = obj
-                self._gateways_by_class.put(obj.spec.gateway_class_name, name, obj)
+                for gateways, group in self._groups_of_gateway(obj):
+                    gateways.put(group, name, obj)
             case ReferenceGrant():
                 self._grants.put(namespace, obj.key, obj)
             case Route():
                 for groups, group in self._groups_of(obj):
                     groups.put(group, obj.key, obj)
+            case HostRoute():
+                for counted, group in self._groups_of_host_route(obj):
+                    counted.put(group, obj.key, obj)
+            case Secret():
+                self._secrets[name] = obj
         yield from self._touched_by(obj)
 
     def _take_out(self, obj: Object) -> Iterator[Unit]:
@@ -169,12 +196,18 @@ class Index:
                 self._classes.pop(own_name, None)
             case Gateway():
                 self._gateways.pop(name, None)
-                self._gateways_by_class.drop(obj.spec.gateway_class_name, name)
+                for gateways, group in self._groups_of_gateway(obj):
+                    gateways.drop(group, name)
             case ReferenceGrant():
                 self._grants.drop(namespace, obj.key)
             case Route():
                 for groups, group in self._groups_of(obj):
                     groups.drop(group, obj.key)
+            case HostRoute():
+                for counted, group in self._groups_of_host_route(obj):
+                    counted.drop(group, obj.key)
+            case Secret():
+                self._secrets.pop(name, None)
 
     def _groups_of(self, route: Route) -> Iterator[tuple[Groups[Any, ObjectKey, Route], Any]]:
         own = route.metadata.namespace
@@ -186,6 +219,23 @@ class Index:
             if service.namespace != own:
                 yield self._routes_by_foreign_namespace, service.namespace
         yield self._routes_by_namespace, own
+
+    def _groups_of_host_route(
+        self, route: HostRoute
+    ) -> Iterator[tuple[Groups[Any, ObjectKey, HostRoute], Any]]:
+        for parent in route.spec.parent_refs:
+            if (gateway := parent_name(route, parent)) is not None:
+                yield self._host_routes, gateway
+        yield self._host_routes_by_namespace, route.metadata.namespace
+
+    def _groups_of_gateway(
+        self, gateway: Gateway
+    ) -> Iterator[tuple[Groups[Any, NamespacedName, Gateway], Any]]:
+        yield self._gateways_by_class, gateway.spec.gateway_class_name
+        for secret in secret_names(gateway):
+            yield self._gateways_by_secret, secret
+            if secret.namespace != gateway.metadata.namespace:
+                yield self._gateways_by_foreign_namespace, secret.namespace
 
     def _touched_by(self, obj: Object) -> Iterator[Unit]:
         namespace, own_name = obj.metadata.namespace, obj.metadata.name
@@ -199,21 +249,26 @@ class Index:
                 yield from tuple(self._zone_readers.get(own_name, ()))
             case Namespace():
                 yield from _parents(self._routes_by_namespace.of(own_name))
+                yield from _parents(self._host_routes_by_namespace.of(own_name))
             case GatewayClass():
                 yield from map(gateway_unit, tuple(self._gateways_by_class.get(own_name, ())))
             case Gateway():
                 yield gateway_unit(NamespacedName(namespace, own_name))
             case ReferenceGrant():
                 yield from _parents(self._routes_by_foreign_namespace.of(namespace))
-            case Route():
+                yield from map(gateway_unit, tuple(self._gateways_by_foreign_namespace.get(namespace, ())))
+            case Route() | HostRoute():
                 yield from _parents((obj,))
+            case Secret():
+                name = NamespacedName(namespace, own_name)
+                yield from map(gateway_unit, tuple(self._gateways_by_secret.get(name, ())))
 
     def _behind(self, service: NamespacedName) -> Iterator[Unit]:
         yield service_unit(service)
         yield from _parents(self._routes_by_service.of(service))
 
 
-def _parents(routes: Iterable[Route]) -> Iterator[Unit]:
+def _parents(routes: Iterable[Route | HostRoute]) -> Iterator[Unit]:
     for route in routes:
         for parent in route.spec.parent_refs:
             if (gateway := parent_name(route, parent)) is not None:

@@ -1,13 +1,16 @@
-"""A Gateway's listeners: which protocols and kinds they take, which conflict, whom they let in."""
+"""A Gateway's listeners: which values they take, which conflict, whom they let in."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from blixt_frontend.objects import Listener, Namespace, Route, RouteGroupKind
+from blixt_frontend.objects import HostRoute, Listener, Namespace, Route, RouteGroupKind
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
+from blixt_frontend.translation.certificates import ends_tls, references
+from blixt_frontend.translation.hostnames import any_meets, meet
 from blixt_frontend.translation.results import Condition, Reason
 
 #: What each protocol takes. Only TCP and UDP carry traffic here; the others may stand beside them.
@@ -15,6 +18,8 @@ KINDS = {"TCP": "TCPRoute", "UDP": "UDPRoute", "TLS": "TLSRoute", "HTTP": "HTTPR
 #: Listeners of one transport that can't be told apart by more than their port, or by a hostname only.
 _STACKS = {"TCP": "TCP", "TLS": "TLS", "HTTPS": "TLS", "HTTP": "HTTP"}
 _LAYER_4 = ("TCP", "UDP")
+_TLS_MODES = ("Terminate", "Passthrough")
+_NAMESPACES_FROM = ("All", "Same", "Selector", "None")
 
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -76,11 +81,27 @@ def _hostname_conflicts(listeners: Sequence[Listener], indexes: list[int]) -> di
     }
 
 
+def overlaps(listeners: Sequence[Listener]) -> dict[int, str]:
+    """What to tell of TLS listeners of one port with different hostnames that some name matches both of, by
+    their index: a client may use a connection to one for the other as well."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    tls = [(index, one) for index, one in enumerate(listeners) if _STACKS.get(one.protocol) == "TLS"]
+    for index, one in tls:
+        for _, other in tls:
+            differ = one.port == other.port and one.hostname != other.hostname
+            if differ and meet(one.hostname, other.hostname):
+                found[index].append(other.name)
+    return {index: f"hostnames overlap with those of {', '.join(names)}" for index, names in found.items()}
+
+
 def judged(
-    listener: Listener, conflict: Conflict | None
+    listener: Listener, conflict: Conflict | None, overlap: str, certificates: Condition | None
 ) -> tuple[tuple[RouteGroupKind, ...], list[Condition]]:
-    """The listener's supported kinds and its conditions but for Programmed."""
-    kinds, unsupported = supported_kinds(listener)
+    """The listener's supported kinds and its conditions but for Programmed.
+
+    `overlap`: what `overlaps` tells of it. `certificates`: its ResolvedRefs, if they are not all good.
+    """
+    kinds, in_vain = supported_kinds(listener)
     conditions = []
     if listener.protocol not in KINDS:
         message = f"protocol {listener.protocol!r} is none of {', '.join(KINDS)}"
@@ -88,38 +109,51 @@ def judged(
     elif conflict is not None:
         conditions.append(Condition("Accepted", False, "PortUnavailable", conflict.message))
         conditions.append(Condition("Conflicted", True, conflict.reason, conflict.message))
+    elif problem := _unsupported(listener):
+        conditions.append(Condition("Accepted", False, "UnsupportedValue", problem))
     else:
         conditions.append(Condition("Accepted", True, "Accepted"))
-    if unsupported:
-        message = "unsupported kinds: " + ", ".join(f"{kind.group}/{kind.kind}" for kind in unsupported)
-        conditions.append(Condition("ResolvedRefs", False, "InvalidRouteKinds", message))
-    elif odd := _no_secrets(listener):
-        message = "certificates that are no Secrets: " + ", ".join(odd)
-        conditions.append(Condition("ResolvedRefs", False, "InvalidCertificateRef", message))
-    else:
-        conditions.append(Condition("ResolvedRefs", True, "ResolvedRefs"))
+    conditions.append(_resolved(in_vain, certificates))
+    if overlap:
+        conditions.append(Condition("OverlappingTLSConfig", True, "OverlappingHostnames", overlap))
     return kinds, conditions
 
 
-def _no_secrets(listener: Listener) -> list[str]:
-    """Certificate references to something else than a Secret. Whether a Secret is there isn't looked at."""
-    references = listener.tls.certificate_refs if listener.tls else ()
-    return [
-        f"{ref.group or 'core'}/{ref.kind} {ref.name}"
-        for ref in references
-        if (ref.group, ref.kind) != ("", "Secret")
-    ]
+def _resolved(in_vain: Sequence[RouteGroupKind], certificates: Condition | None) -> Condition:
+    """Bad certificates are what is told first: without them, nothing of the listener works."""
+    kinds = "unsupported kinds: " + ", ".join(f"{kind.group}/{kind.kind}" for kind in in_vain)
+    if certificates is not None and (certificates.status is False or not in_vain):
+        return replace(certificates, message=f"{certificates.message}; {kinds}") if in_vain else certificates
+    if in_vain:
+        return Condition("ResolvedRefs", False, "InvalidRouteKinds", kinds)
+    return Condition("ResolvedRefs", True, "ResolvedRefs")
+
+
+def _unsupported(listener: Listener) -> str:
+    """What the listener asks for that is none of the values there are, or does not go with its protocol."""
+    origin = listener.allowed_routes.namespaces.from_
+    if origin not in _NAMESPACES_FROM:
+        return f"allowedRoutes.namespaces.from: {origin!r} is none of {', '.join(_NAMESPACES_FROM)}"
+    if listener.tls is not None and listener.tls.mode not in _TLS_MODES:
+        return f"tls.mode: {listener.tls.mode!r} is none of {', '.join(_TLS_MODES)}"
+    if listener.protocol == "HTTPS" and not ends_tls(listener):
+        return "tls.mode: HTTPS can only be Terminate"
+    if ends_tls(listener) and not references(listener):
+        return f"tls.certificateRefs: required to end TLS ({listener.protocol})"
+    return ""
 
 
 def lets_in(
     listener: Listener,
     kinds: Sequence[RouteGroupKind],
     gateway_namespace: str,
-    route: Route,
+    route: Route | HostRoute,
     namespaces: Mapping[str, Namespace],
 ) -> bool:
-    """Whether allowedRoutes lets the route attach."""
+    """Whether allowedRoutes lets the route attach, and they have a hostname in common."""
     if not any(kind.kind == route.kind and kind.group == GATEWAY_GROUP for kind in kinds):
+        return False
+    if isinstance(route, HostRoute) and not any_meets(listener.hostname, route.spec.hostnames):
         return False
     allowed, namespace = listener.allowed_routes.namespaces, route.metadata.namespace
     match allowed.from_:

@@ -22,8 +22,16 @@ from blixt_frontend.source import ObjectKey
 from blixt_frontend.translation.addresses import Addresses
 
 ConditionType = Literal[
-    "Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", "SupportedVersion"
+    "Accepted",
+    "Programmed",
+    "ResolvedRefs",
+    "Conflicted",
+    "OverlappingTLSConfig",
+    "PartiallyInvalid",
+    "SupportedVersion",
 ]
+#: Those that are there only where something is wrong.
+NEGATIVE: frozenset[ConditionType] = frozenset({"Conflicted", "OverlappingTLSConfig", "PartiallyInvalid"})
 Reason = Literal[
     "Accepted",
     "AddressNotAssigned",
@@ -38,6 +46,7 @@ Reason = Literal[
     "NoMatchingParent",
     "NoResources",
     "NotAllowedByListeners",
+    "OverlappingHostnames",
     "Pending",
     "PortUnavailable",
     "Programmed",
@@ -56,9 +65,20 @@ Reason = Literal[
 @dataclass(frozen=True, slots=True)
 class Condition:
     type: ConditionType
-    status: bool
+    #: None: it can't be said (yet), which Kubernetes calls Unknown.
+    status: bool | None
     reason: Reason
     message: str = ""
+
+    @property
+    def status_text(self) -> str:
+        """As metav1.Condition has it."""
+        return "Unknown" if self.status is None else str(self.status)
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether somebody should look at it."""
+        return self.status is (self.type in NEGATIVE)
 
 
 class Conditions(tuple[Condition, ...]):
@@ -69,6 +89,10 @@ class Conditions(tuple[Condition, ...]):
     def holds(self, condition: ConditionType) -> bool:
         """Whether the condition is there and true."""
         return any(c.type == condition and c.status for c in self)
+
+    def fails(self, condition: ConditionType) -> bool:
+        """Whether the condition is there and false, which isn't to say that it would hold otherwise."""
+        return any(c.type == condition and c.status is False for c in self)
 
     def reason(self, condition: ConditionType) -> Reason | None:
         return next((c.reason for c in self if c.type == condition), None)
@@ -81,10 +105,12 @@ class ListenerResult:
     conditions: Conditions
     #: Accepted routes, the oldest first. All count; only the first carries traffic.
     attached: tuple[Route, ...] = ()
+    #: How many routes of kinds that we don't carry attach to it.
+    attached_elsewhere: int = 0
 
     @property
     def attached_routes(self) -> int:
-        return len(self.attached)
+        return len(self.attached) + self.attached_elsewhere
 
     @property
     def active(self) -> Route | None:

@@ -1,4 +1,4 @@
-"""TCPRoutes and UDPRoutes: which listeners they attach to, and what their backend references lead to.
+"""Routes: which listeners they attach to, and what TCPRoutes' and UDPRoutes' backend references lead to.
 
 Of several rules (v1alpha2 allowed 16, v1 allows one) only the first is used: a rule of these kinds has
 nothing to match, so the first takes every connection. The PartiallyInvalid condition tells of the others.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from blixt_frontend.objects import BackendRef, Gateway, ParentRef, Route
+from blixt_frontend.objects import BackendRef, Gateway, HostRoute, ParentRef, Route, Service
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
 from blixt_frontend.translation.cluster import Cluster, NamespacedName
-from blixt_frontend.translation.grants import permits_service
+from blixt_frontend.translation.grants import permits
 from blixt_frontend.translation.listeners import lets_in
 from blixt_frontend.translation.results import (
     BackendResult,
@@ -26,7 +26,7 @@ from blixt_frontend.translation.results import (
 PROTOCOL = {"TCPRoute": "TCP", "UDPRoute": "UDP"}
 
 
-def parent_name(route: Route, parent: ParentRef) -> NamespacedName | None:
+def parent_name(route: Route | HostRoute, parent: ParentRef) -> NamespacedName | None:
     """The Gateway that a parent reference names; None if it names something else."""
     if parent.group != GATEWAY_GROUP or parent.kind != "Gateway":
         return None
@@ -42,9 +42,15 @@ def backend_names(route: Route) -> Iterator[NamespacedName]:
 
 
 def attach(
-    gateway: Gateway, parent: ParentRef, route: Route, listeners: Sequence[ListenerResult], cluster: Cluster
+    gateway: Gateway,
+    parent: ParentRef,
+    route: Route | HostRoute,
+    listeners: Sequence[ListenerResult],
+    cluster: Cluster,
 ) -> tuple[Condition, tuple[int, ...]]:
     """The route's Accepted condition for this parent, and the indexes of the listeners it attaches to."""
+    if isinstance(route, Route) and not route.spec.rules:
+        return Condition("Accepted", False, "UnsupportedValue", "there are no rules"), ()
     named = [index for index, result in enumerate(listeners) if _selects(parent, result)]
     if not named:
         wanted = f"sectionName {parent.section_name!r}, port {parent.port}"
@@ -105,12 +111,11 @@ def _resolve(route: Route, ref: BackendRef, cluster: Cluster) -> BackendResult:
     if not _names_service(ref):
         return failed("InvalidKind", f"{ref.group or 'core'}/{ref.kind} {name} is no Service")
     grants = cluster.grants.get(namespace, {}).values()
-    if namespace != route.metadata.namespace and not permits_service(
-        grants, route.kind, route.metadata.namespace, ref.name
-    ):
+    own = route.metadata.namespace
+    if namespace != own and not permits(grants, route.kind, own, Service.kind, ref.name):
         return failed(
             "RefNotPermitted",
-            f"no ReferenceGrant lets a {route.kind} of {route.metadata.namespace} refer to Service {name}",
+            f"no ReferenceGrant lets a {route.kind} of {own} refer to Service {name}",
         )
     service = cluster.services.get(NamespacedName(namespace, ref.name))
     if service is None:

@@ -27,11 +27,13 @@ from blixt_objects import (
     endpoint_slice,
     gateway,
     gateway_class,
+    https,
     lets_in,
     listener,
     port,
     service,
     tcp_route,
+    tls_secret,
     udp_route,
 )
 from blixt_status import World, conditions
@@ -122,8 +124,13 @@ LISTENERS = {
     "TCP": ((listener(),), GOOD, ["TCPRoute"]),
     "UDP": ((listener("dns", 53, "UDP"),), GOOD, ["UDPRoute"]),
     "HTTP": ((listener("web", 80, "HTTP"),), GOOD, ["HTTPRoute"]),
-    "HTTPS": ((listener("web", 443, "HTTPS"),), GOOD, ["HTTPRoute"]),
-    "TLS": ((listener("tls", 443, "TLS"),), GOOD, ["TLSRoute"]),
+    "HTTPS": ((https(),), GOOD, ["HTTPRoute"]),
+    "TLS that passes through": (
+        (listener("tls", 443, "TLS", tls=ListenerTLS(mode="Passthrough")),),
+        GOOD,
+        ["TLSRoute"],
+    ),
+    "TLS that ends": ((https(protocol="TLS"),), GOOD, ["TLSRoute"]),
     "an unknown protocol": (
         (listener("odd", 80, "x.io/quic"), listener("good", 81)),
         {"Accepted": (NO, "UnsupportedProtocol"), "Programmed": INVALID, "ResolvedRefs": RESOLVED},
@@ -145,13 +152,8 @@ LISTENERS = {
         ["TCPRoute"],
     ),
     "a certificate that is no Secret": (
-        (listener("web", 443, "HTTPS", tls=ListenerTLS(certificate_refs=(ODD_CERTIFICATE,))),),
-        GOOD | {"ResolvedRefs": (NO, "InvalidCertificateRef")},
-        ["HTTPRoute"],
-    ),
-    "a certificate": (
-        (listener("web", 443, "HTTPS", tls=ListenerTLS(certificate_refs=(CertificateRef(name="c"),))),),
-        GOOD,
+        (https("web", 443, ODD_CERTIFICATE), listener()),
+        GOOD | {"Programmed": INVALID, "ResolvedRefs": (NO, "InvalidCertificateRef")},
         ["HTTPRoute"],
     ),
     "no kind valid": (
@@ -166,7 +168,7 @@ LISTENERS = {
 async def test_listeners(listeners: Any, expected: dict[str, tuple[str, str]], kinds: list[str]) -> None:
     """The first of them."""
     made = gateway(*listeners)
-    found = (await (await written(made)).status(made))["listeners"]
+    found = (await (await written(made, tls_secret())).status(made))["listeners"]
     assert [one["name"] for one in found] == [one.name for one in listeners]
     assert conditions(found[0]) == expected
     assert [kind["kind"] for kind in found[0]["supportedKinds"]] == kinds

@@ -11,6 +11,7 @@ from blixt_fake_api import Request
 from blixt_fakes.until import until
 from blixt_frontend.kubernetes.client import ApiError
 from blixt_frontend.objects import Gateway, GatewayAddress, TCPRoute, UDPRoute
+from blixt_frontend.source import NOT_YET
 from blixt_frontend.status import LostLeaseError, Term
 from blixt_frontend.status.objects import Objects
 from blixt_frontend.status.writer import GATEWAY_EXISTS_FINALIZER
@@ -21,9 +22,11 @@ from blixt_objects import (
     endpoint_slice,
     gateway,
     gateway_class,
+    https,
     listener,
     service,
     tcp_route,
+    tls_secret,
 )
 from blixt_status import LATEST, World, conditions
 
@@ -91,6 +94,41 @@ async def test_one_write_each_and_then_none(world: World) -> None:
         await world.apply(GC, GW, ROUTE, *WEB)
         await world.settled()
         assert world.api.requests == []
+
+
+async def test_certificates_are_told_of_once_they_are_known(world: World) -> None:
+    """Nobody is told that a Secret is missing which was just not listed yet."""
+    made = gateway(https())
+    world.unread = {"Secret": NOT_YET}
+    await world.apply(GC, made)
+    world.nodes.applied(world.revision, "node-a")
+    async with world.leading():
+        await world.settled()
+        assert world.api.requests == []
+        world.unread = {}
+        await world.apply(tls_secret())
+        await world.settled()
+        (listener_status,) = (await world.status(made))["listeners"]
+        assert conditions(listener_status)["ResolvedRefs"] == ("True", "ResolvedRefs")
+        assert sum(request.path.endswith("gateways/gw/status") for request in world.api.writes) == 1
+
+
+async def test_certificates_that_can_not_be_read_hold_nothing_up(world: World) -> None:
+    made = gateway(https(), listener())
+    world.unread = {"Secret": "Forbidden"}
+    await world.apply(GC, made)
+    world.nodes.applied(world.revision, "node-a")
+    async with world.leading():
+        await world.settled()
+        status = await world.status(made)
+        assert conditions(status) == {"Accepted": ("True", "Accepted"), "Programmed": ("True", "Programmed")}
+        assert conditions(status["listeners"][0])["ResolvedRefs"] == ("Unknown", "Pending")
+        world.unread = {}
+        await world.apply(gone=[tls_secret().key])
+        await world.settled()
+    assert (
+        conditions((await world.status(made))["listeners"][0])["ResolvedRefs"][1] == "InvalidCertificateRef"
+    )
 
 
 async def test_the_next_term_finds_nothing_to_write(world: World) -> None:
