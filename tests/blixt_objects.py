@@ -61,7 +61,7 @@ from blixt_frontend.objects import (
 )
 from blixt_frontend.objects.core import ZONE_LABEL
 from blixt_frontend.objects.discovery import SERVICE_NAME_LABEL, TRIGGER_TIME_ANNOTATION
-from blixt_frontend.objects.gateway import GATEWAY_GROUP
+from blixt_frontend.objects.gateway import GATEWAY_GROUP, GatewayCondition
 from blixt_frontend.translation.options import CONTROLLER_NAME
 
 Scopes = tuple[bool, bool, bool]
@@ -209,7 +209,9 @@ def gateway(
     infrastructure: Infrastructure | None = None,
     class_name: str = "blixt",
     annotations: Mapping[str, str] | None = None,
+    accepted: str = "",
 ) -> Gateway:
+    """`accepted`: the condition of that type in its status, if there is one."""
     return Gateway(
         metadata=ObjectMeta(
             name=name, namespace=namespace, generation=3, annotations=dict(annotations or {})
@@ -220,7 +222,10 @@ def gateway(
             addresses=tuple(addresses),
             infrastructure=infrastructure or Infrastructure(),
         ),
-        status=GatewayStatus(addresses=tuple(assigned)),
+        status=GatewayStatus(
+            addresses=tuple(assigned),
+            conditions=(GatewayCondition(type="Accepted", status=accepted),) if accepted else (),
+        ),
     )
 
 

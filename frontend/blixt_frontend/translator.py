@@ -114,13 +114,15 @@ class Translator:
         return list(self._index.remove(key))
 
     def _served(self, unit: Unit) -> Gateway | Service | None:
-        """The unit's object, if it is there and ours."""
+        """The unit's object, if it is there and ours, and may be served."""
         cluster = self._index.cluster
         if unit.kind == "Service":
             service = cluster.services.get(unit.name)
             return service if service is not None and services.is_ours(service, self._options) else None
         gateway = cluster.gateways.get(unit.name)
-        return gateway if gateway is not None and gateways.is_ours(gateway, cluster, self._options) else None
+        if gateway is None or not gateways.is_ours(gateway, cluster, self._options):
+            return None
+        return None if gateways.undecided(gateway, cluster) else gateway
 
     def _retranslate(self, unit: Unit) -> tuple[Item, ...] | None:
         """All items of the unit if any has changed, else None."""

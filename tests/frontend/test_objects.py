@@ -15,6 +15,7 @@ from blixt_frontend.objects import (
     EndpointSlice,
     Gateway,
     GatewayAddress,
+    GatewayStatus,
     LabelSelector,
     Listener,
     LoadBalancerIngress,
@@ -31,6 +32,7 @@ from blixt_frontend.objects import (
     TCPRoute,
     UDPRoute,
 )
+from blixt_frontend.objects.gateway import GatewayCondition
 
 
 @pytest.mark.parametrize(
@@ -296,6 +298,25 @@ def test_fields_that_nothing_reads_do_not_make_a_difference() -> None:
     plain = decode(FULL[0])
     noisy = {**FULL[0], "metadata": {**FULL[0]["metadata"], "resourceVersion": "7", "managedFields": [{}]}}
     assert decode(noisy) == plain
+
+
+@pytest.mark.parametrize(
+    ("conditions", "decided"),
+    [
+        ([], False),
+        ([{"type": "Accepted", "status": "Unknown", "reason": "Pending"}], False),
+        ([{"type": "Programmed", "status": "True"}], False),
+        ([{"type": "Accepted", "status": "True", "reason": "Accepted"}], True),
+        ([{"type": "Theirs", "status": "Unknown"}, {"type": "Accepted", "status": "False"}], True),
+    ],
+)
+def test_of_a_gateways_conditions_only_that_it_was_decided_on_counts(
+    conditions: list[dict[str, str]], decided: bool
+) -> None:
+    status = msgspec.convert({"conditions": conditions}, GatewayStatus)
+    assert status.decided is decided
+    told = [GatewayCondition(type="Accepted", status="True")] if decided else []
+    assert status == GatewayStatus(conditions=tuple(told))
 
 
 def test_hints_and_taints_can_be_asked_for() -> None:

@@ -15,6 +15,7 @@ from blixt_frontend.objects import (
     GrantTo,
     LabelSelector,
     Object,
+    ParametersRef,
     ParentRef,
 )
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
@@ -122,6 +123,7 @@ def gateways(draw: st.DrawFn) -> Object:
         ),
         name=draw(st.sampled_from(("g1", "g2"))),
         class_name=draw(st.sampled_from(("c1", "c2"))),
+        accepted=draw(st.sampled_from(("", "Unknown", "True"))),
     )
 
 
@@ -177,7 +179,11 @@ objects = st.one_of(
     routes(),
     st.builds(node, st.sampled_from(NODES), st.sampled_from(ZONES)),
     st.builds(lambda name, team: namespace(name, team=team), spaces, st.sampled_from(("a", "b"))),
-    st.builds(gateway_class, st.sampled_from(("c1", "c2"))),
+    st.builds(
+        gateway_class,
+        st.sampled_from(("c1", "c2")),
+        parameters=st.sampled_from((None, ParametersRef(group="x.io", kind="Odd", name="c"))),
+    ),
     st.builds(tls_secret, names, spaces, key=st.sampled_from((None, b""))),
     http_routes,
     grants,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from msgspec import field
+from msgspec.structs import force_setattr
 
 from blixt_frontend.objects.meta import LabelSelector, Model, Port, Resource
 
@@ -87,8 +88,27 @@ class GatewaySpec(Model, frozen=True, kw_only=True):
     infrastructure: Infrastructure = Infrastructure()
 
 
+class GatewayCondition(Model, frozen=True, kw_only=True):
+    type: str
+    status: str = "Unknown"
+
+
+_DECIDED = (GatewayCondition(type="Accepted", status="True"),)
+
+
 class GatewayStatus(Model, frozen=True, kw_only=True):
     addresses: tuple[GatewayAddress, ...] = ()
+    #: Boiled down to what `decided` tells: the rest is our own word, and no news.
+    conditions: tuple[GatewayCondition, ...] = ()
+
+    def __post_init__(self) -> None:
+        decided = any(one.type == "Accepted" and one.status != "Unknown" for one in self.conditions)
+        force_setattr(self, "conditions", _DECIDED if decided else ())
+
+    @property
+    def decided(self) -> bool:
+        """Whether the Gateway has been accepted, or not, at any time."""
+        return bool(self.conditions)
 
 
 class Gateway(Resource, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from enum import Enum
 
 from blixt_frontend.objects import GatewayClass, ParentRef, RouteGroupKind
 from blixt_frontend.status.bundle import Bundle
+from blixt_frontend.translation import classes
 from blixt_frontend.translation.results import (
     Condition,
     GatewayResult,
@@ -110,15 +111,9 @@ def route_wanted(controller: str, results: Iterable[Sequence[ParentResult]]) -> 
 
 
 def class_wanted(gateway_class: GatewayClass, bundle: Bundle, used: bool) -> ClassWanted:
-    parameters = gateway_class.spec.parameters_ref
-    if parameters is None:
-        accepted = Condition("Accepted", True, "Accepted")
-    else:
-        message = f"parameters of kind {parameters.group}/{parameters.kind} are not supported"
-        accepted = Condition("Accepted", False, "InvalidParameters", message)
     return ClassWanted(
         gateway_class.metadata.generation,
-        (accepted, bundle.condition),
+        (classes.accepted(gateway_class), bundle.condition),
         FEATURES if bundle.features_have_names else None,
         used,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from blixt_frontend.objects import Gateway, ParentRef, Route
 from blixt_frontend.source import ObjectKey
+from blixt_frontend.translation import classes
 from blixt_frontend.translation.addresses import Addresses, Assignment, sort_out
 from blixt_frontend.translation.certificates import LACKING, unresolved
 from blixt_frontend.translation.cluster import Cluster, NamespacedName
@@ -33,9 +34,25 @@ def is_ours(gateway: Gateway, cluster: Cluster, options: Options) -> bool:
     return known is not None and known.spec.controller_name == options.controller_name
 
 
+def undecided(gateway: Gateway, cluster: Cluster) -> str:
+    """Why it can't be said yet whether a Gateway of ours is accepted; empty: it can.
+
+    One whose class is not accepted waits for that, and nothing of it is served. One that was decided on
+    before, as its own status tells, is judged as if its class were good: a Gateway goes by its class as that
+    was when the Gateway came, and a change of one class must not end the traffic of all its Gateways.
+    """
+    known = cluster.classes.get(gateway.spec.gateway_class_name)
+    accepted = classes.accepted(known) if known is not None else None
+    if accepted is None or accepted.status or gateway.status.decided:
+        return ""
+    return f"its class {gateway.spec.gateway_class_name} is not accepted: {accepted.message}"
+
+
 def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
     """Judge a Gateway of ours and all that names it. Nothing that it holds makes this fail."""
     listeners = _listeners(gateway, cluster)
+    if reason := undecided(gateway, cluster):
+        return _pending(gateway, listeners, cluster, reason)
     addresses, addresses_programmed = _addresses(gateway, cluster.assignments.get(gateway.key))
     accepted = _accepted(gateway, listeners)
     programmed = _programmed(accepted, addresses_programmed)
@@ -58,6 +75,30 @@ def assess(gateway: Gateway, cluster: Cluster) -> GatewayResult:
             for listener, routes, others in zip(listeners, attachments.listeners, elsewhere, strict=True)
         ),
         tuple(attachments.parents),
+    )
+
+
+def _pending(
+    gateway: Gateway, listeners: Sequence[ListenerResult], cluster: Cluster, message: str
+) -> GatewayResult:
+    """Nothing is known of it but its references."""
+    accepted = Condition("Accepted", None, "Pending", message)
+    programmed = Condition("Programmed", None, "Pending", message)
+
+    def of_listener(result: ListenerResult) -> Conditions:
+        resolved = (condition for condition in result.conditions if condition.type == "ResolvedRefs")
+        return Conditions((accepted, *resolved, programmed))
+
+    return GatewayResult(
+        gateway.key,
+        gateway.metadata.generation,
+        Conditions((accepted, programmed)),
+        Addresses(),
+        tuple(replace(result, conditions=of_listener(result)) for result in listeners),
+        tuple(
+            parent_result(route, parent, accepted, resolve_backends(route, cluster))
+            for route, parent in _naming(gateway, cluster)
+        ),
     )
 
 

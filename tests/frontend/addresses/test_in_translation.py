@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from blixt_api import localv1_pb2 as wire
 from blixt_frontend.addresses import AddressBook, Pools, parse_pool
 from blixt_frontend.items import Item, ItemKind
-from blixt_frontend.objects import GatewayAddress, Object
+from blixt_frontend.objects import GatewayAddress, Object, ParametersRef
 from blixt_frontend.source import Batch
 from blixt_frontend.translator import Translator
 from blixt_objects import gateway, gateway_class, listener, service
@@ -88,3 +88,13 @@ def test_leading_begins_with_the_next_batch() -> None:
     assert balancer_ips(units) == {"default/web": []}
     book.leading = True
     assert balancer_ips(translating.apply(Batch(complete=True))) == {"default/web": ["192.0.2.1"]}
+
+
+def test_a_gateway_that_waits_for_its_class_takes_no_address() -> None:
+    translating = translator("lan=192.0.2.1")
+    bad = gateway_class(parameters=ParametersRef(group="x.io", kind="Config", name="c"))
+    web = service("web", type="LoadBalancer")
+    units = translating.apply(upserts(bad, gateway(listener(), addresses=()), web))
+    assert balancer_ips(units) == {"default/web": ["192.0.2.1"]}
+    units = translating.apply(Batch((gateway_class(),), (web.key,), complete=True))
+    assert balancer_ips(units) == {"default/gw.tcp": ["192.0.2.1"]}

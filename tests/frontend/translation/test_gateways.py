@@ -25,11 +25,12 @@ from blixt_frontend.objects import (
     SelectorRequirement,
 )
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
+from blixt_frontend.translation.addresses import Addresses
 from blixt_frontend.translation.cluster import NamespacedName
 from blixt_frontend.translation.gateway_items import GatewayTranslation, translate_gateway
 from blixt_frontend.translation.index import Index
 from blixt_frontend.translation.options import Options
-from blixt_frontend.translation.results import GatewayResult
+from blixt_frontend.translation.results import Condition, GatewayResult
 from blixt_objects import (
     ALL,
     NONE,
@@ -567,6 +568,42 @@ def test_parameters_are_unsupported() -> None:
     assert found.conditions.reason("Accepted") == "InvalidParameters"
     assert not found.conditions.holds("Accepted")
     assert found.conditions.reason("Programmed") == "Invalid"
+
+
+class TestClasses:
+    """A class that is not accepted."""
+
+    PARAMETERS = ParametersRef(group="x.io", kind="Config", name="c")
+    BAD = gateway_class(parameters=PARAMETERS)
+    MESSAGE = "its class blixt is not accepted: parameters of kind x.io/Config are not supported"
+
+    def test_a_new_gateway_waits_for_it(self) -> None:
+        found = result(self.BAD, gateway(listener()), tcp_route(backend()), *WEB)
+        assert not items(self.BAD, gateway(listener()), tcp_route(backend()), *WEB)
+        assert found.conditions == (
+            Condition("Accepted", None, "Pending", self.MESSAGE),
+            Condition("Programmed", None, "Pending", self.MESSAGE),
+        )
+        (of_listener,) = found.listeners
+        assert [(c.type, c.status) for c in of_listener.conditions] == [
+            ("Accepted", None),
+            ("ResolvedRefs", True),
+            ("Programmed", None),
+        ]
+        assert (of_listener.attached_routes, found.addresses) == (0, Addresses())
+        (parent,) = found.parents
+        assert parent.conditions.reason("Accepted") == "Pending"
+        assert parent.conditions.holds("ResolvedRefs")
+
+    @pytest.mark.parametrize("decision", ["True", "False"])
+    def test_one_that_was_decided_on_keeps_its_traffic(self, decision: str) -> None:
+        made = gateway(listener(), accepted=decision)
+        scene = (made, tcp_route(backend()), *WEB)
+        assert items(self.BAD, *scene) == items(*scene) != ()
+        assert result(self.BAD, *scene) == result(*scene)
+
+    def test_that_it_waits_is_no_decision(self) -> None:
+        assert not items(self.BAD, gateway(listener(), accepted="Unknown"))
 
 
 def test_a_gateway_without_listeners_is_invalid() -> None:
