@@ -16,7 +16,7 @@ from blixt_fakes.until import until
 from blixt_frontend.kubernetes.kinds import GATEWAY, Kind
 from blixt_frontend.objects import Object
 from blixt_frontend.source import Batch, ObjectKey
-from blixt_frontend.status import PeerConfig, StatusReporter, Term, WriterConfig
+from blixt_frontend.status import FEATURES, PeerConfig, StatusReporter, Term, WriterConfig
 from blixt_frontend.status.api import DEFINITIONS, Paths
 from blixt_frontend.status.bundle import BUNDLE_VERSION_ANNOTATION, NAMES
 from blixt_frontend.status.tasks import together
@@ -52,6 +52,7 @@ class World:
         config: WriterConfig = FAST,
         api: FakeApi | None = None,
         peers: PeerConfig = PEERS,
+        features: tuple[str, ...] = FEATURES,
     ) -> None:
         self.api = api or FakeApi()
         self.nodes = FakeNodes()
@@ -59,7 +60,9 @@ class World:
         self.discoveries = 0
         #: What the next batches say of kinds that only status needs.
         self.unread: Mapping[str, str] | None = None
-        self.reporter = StatusReporter(self.api, self.discover, self.nodes, peers, config=config)
+        self.reporter = StatusReporter(
+            self.api, self.discover, self.nodes, peers, features=features, config=config
+        )
         self._translator = Translator()
         self._store = Store()
         self._paths = Paths(self.discover)

@@ -15,7 +15,16 @@ from blixt_frontend.kubernetes import ApiClient, InCluster, Kubeconfig, Kubernet
 from blixt_frontend.kubernetes.discovery import served_kinds
 from blixt_frontend.server import Server, ServerConfig
 from blixt_frontend.source import Batch, ObjectKey
-from blixt_frontend.status import Elector, LeaseConfig, PeerConfig, StatusReporter, Term, own_identity
+from blixt_frontend.status import (
+    FEATURES,
+    FEATURES_WITH_POOLS,
+    Elector,
+    LeaseConfig,
+    PeerConfig,
+    StatusReporter,
+    Term,
+    own_identity,
+)
 from blixt_frontend.status.tasks import together
 from blixt_frontend.translation.cluster import NamespacedName
 from blixt_frontend.translation.results import GatewayResult
@@ -36,7 +45,10 @@ class ClusterStatus:
         self, client: ApiClient, server: Server, lease: LeaseConfig, book: AddressBook, source: Nudged
     ) -> None:
         peers = PeerConfig(lease.namespace, lease.identity)
-        self._gateways = StatusReporter(client, partial(served_kinds, client), server, peers)
+        features = FEATURES_WITH_POOLS if book.has_pools else FEATURES
+        self._gateways = StatusReporter(
+            client, partial(served_kinds, client), server, peers, features=features
+        )
         self._services = ServiceStatusWriter(client)
         self._elector = Elector(client, lease)
         self._book = book

@@ -37,6 +37,10 @@ class AddressBook:
         self._unwritten: dict[ObjectKey, LoadBalancerWrite] = {}
 
     @property
+    def has_pools(self) -> bool:
+        return bool(self._pools)
+
+    @property
     def assignments(self) -> Mapping[ObjectKey, Assignment]:
         """By object; one that isn't there is given its addresses by others. A live, read-only view."""
         return self._allocator.assignments

@@ -14,9 +14,12 @@ reporter                   all of it together
 from blixt_frontend.status.election import Elector, LeaseConfig, LostLeaseError, Term, own_identity
 from blixt_frontend.status.peers import PeerConfig
 from blixt_frontend.status.reporter import StatusReporter
+from blixt_frontend.status.wanted import FEATURES, FEATURES_WITH_POOLS
 from blixt_frontend.status.writer import WriterConfig
 
 __all__ = [
+    "FEATURES",
+    "FEATURES_WITH_POOLS",
     "Elector",
     "LeaseConfig",
     "LostLeaseError",

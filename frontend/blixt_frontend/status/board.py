@@ -51,8 +51,9 @@ class Board:
     """Synchronous; used on one event loop. Says nothing before everything was listed once: what is not there
     yet must not be told of as missing. What only status needs, and can't be listed, isn't waited for."""
 
-    def __init__(self, controller: str) -> None:
+    def __init__(self, controller: str, features: tuple[str, ...]) -> None:
         self.controller = controller
+        self._features = features
         self._bundle: Bundle | None = None
         self._classes: dict[str, GatewayClass] = {}
         self._class_of: dict[ObjectKey, str] = {}  # every Gateway's class, also those that aren't ours
@@ -148,7 +149,7 @@ class Board:
         gateway_class = self._classes.get(key.name)
         if gateway_class is None or self._bundle is None:
             return None
-        return class_wanted(gateway_class, self._bundle, self._uses[key.name] > 0)
+        return class_wanted(gateway_class, self._bundle, self._uses[key.name] > 0, self._features)
 
     def __iter__(self) -> Iterator[ObjectKey]:
         """All objects of which something is wanted."""

@@ -10,7 +10,7 @@ from blixt_frontend.translation.results import Condition
 
 BUNDLE_VERSION_ANNOTATION = "gateway.networking.k8s.io/bundle-version"
 
-#: The definitions that we read objects of. Those of routes may be missing.
+#: The definitions of what is served here. Those of routes may be missing.
 NAMES = tuple(
     f"{plural}.gateway.networking.k8s.io"
     for plural in ("gatewayclasses", "gateways", "tcproutes", "udproutes", "referencegrants")

@@ -16,6 +16,7 @@ from blixt_frontend.status.election import Term
 from blixt_frontend.status.objects import Objects
 from blixt_frontend.status.peers import PeerConfig, Peers, Teller
 from blixt_frontend.status.tasks import together
+from blixt_frontend.status.wanted import FEATURES
 from blixt_frontend.status.writer import Writer, WriterConfig
 from blixt_frontend.translation.cluster import NamespacedName
 from blixt_frontend.translation.options import CONTROLLER_NAME
@@ -39,6 +40,7 @@ class StatusReporter:
         peers: PeerConfig,
         *,
         controller: str = CONTROLLER_NAME,
+        features: tuple[str, ...] = FEATURES,
         config: WriterConfig | None = None,
     ) -> None:
         self._api = api
@@ -46,7 +48,7 @@ class StatusReporter:
         self._nodes = nodes
         self._peers = peers
         self._config = config or WriterConfig()
-        self._board = Board(controller)
+        self._board = Board(controller, features)
         self._writer: Writer | None = None
         self._complaint = ""
 

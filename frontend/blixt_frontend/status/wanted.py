@@ -16,8 +16,18 @@ from blixt_frontend.translation.results import (
     ParentResult,
 )
 
-#: What the conformance tests call what we do, sorted by name.
-FEATURES = ("Gateway", "ReferenceGrant", "TCPRoute", "UDPRoute")
+#: What the conformance tests call what we do, sorted by name. Not among them: GatewayInfrastructure, since no
+#: objects are made for a Gateway that its labels could be found on.
+FEATURES = (
+    "Gateway",
+    "GatewayPort8080",
+    "GatewayStaticAddresses",
+    "ReferenceGrant",
+    "TCPRoute",
+    "UDPRoute",
+)
+#: The same where there are address pools, which an empty address is filled from.
+FEATURES_WITH_POOLS = tuple(sorted((*FEATURES, "GatewayAddressEmpty")))
 
 
 class Reach(Enum):
@@ -110,10 +120,12 @@ def route_wanted(controller: str, results: Iterable[Sequence[ParentResult]]) -> 
     return RouteWanted(controller, tuple(parents.values()))
 
 
-def class_wanted(gateway_class: GatewayClass, bundle: Bundle, used: bool) -> ClassWanted:
+def class_wanted(
+    gateway_class: GatewayClass, bundle: Bundle, used: bool, features: tuple[str, ...]
+) -> ClassWanted:
     return ClassWanted(
         gateway_class.metadata.generation,
         (classes.accepted(gateway_class), bundle.condition),
-        FEATURES if bundle.features_have_names else None,
+        features if bundle.features_have_names else None,
         used,
     )

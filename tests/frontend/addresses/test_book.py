@@ -94,3 +94,8 @@ def test_leadership_counts_from_the_next_settling_on() -> None:
     assert settled(book) == {"web"}
     assert addresses(book) == {"Service web": ("192.0.2.1",), "Service old": ("192.0.2.2",)}
     assert book.unwritten.keys() == {balanced("web").key}
+
+
+def test_whether_there_are_pools() -> None:
+    assert AddressBook(POOLS).has_pools
+    assert not AddressBook(Pools()).has_pools

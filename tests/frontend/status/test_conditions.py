@@ -19,6 +19,7 @@ from blixt_frontend.objects import (
     RouteGroupKind,
     RouteRule,
 )
+from blixt_frontend.status import FEATURES, FEATURES_WITH_POOLS
 from blixt_frontend.translation.options import CONTROLLER_NAME
 from blixt_objects import (
     Objects,
@@ -228,6 +229,17 @@ async def test_a_route_of_several_gateways_has_an_entry_for_each() -> None:
         "gw": ACCEPTED,
         "gx": (NO, "NoMatchingParent"),
     }
+
+
+@pytest.mark.parametrize("claimed", [FEATURES, FEATURES_WITH_POOLS])
+async def test_a_class_has_the_features_by_name(claimed: tuple[str, ...]) -> None:
+    world = World(features=claimed)
+    await world.apply(gateway_class())
+    async with world.leading():
+        await world.settled()
+    found = [one["name"] for one in (await world.status(gateway_class()))["supportedFeatures"]]
+    assert found == sorted(claimed)
+    assert ("GatewayAddressEmpty" in found) == (claimed is FEATURES_WITH_POOLS)
 
 
 async def test_a_class_with_parameters() -> None:
