@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+import yaml
 
 from blixt_control_plane import OLDER, STANDARD, Bundle, ControlPlane, KubectlError, control_plane, user_name
 from blixt_control_plane.programs import ROOT
@@ -25,11 +26,13 @@ from blixt_frontend.server import Server, ServerConfig
 from blixt_frontend.status import Elector, LeaseConfig, PeerConfig, StatusReporter
 from blixt_frontend.store import Store
 from blixt_frontend.translator import Translator
+from blixt_objects import key_pair
 from blixt_status import conditions
 from blixt_watcher import Watcher
 
 NAMESPACE, ACCOUNT = "blixt-system", "blixt-frontend"
 ADDRESS = "192.0.2.10"
+SPACE, ELSEWHERE = "tls-listeners", "tls-certificates"
 EVERYTHING = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -159,7 +162,8 @@ def installed(request: pytest.FixtureRequest) -> Iterator[tuple[ControlPlane, Bu
     """With the Gateway API in one of its releases, and the frontend's rights as they are shipped."""
     with control_plane() as plane:
         plane.install(request.param)
-        plane.namespace(NAMESPACE)
+        for space in (NAMESPACE, SPACE, ELSEWHERE):
+            plane.namespace(space)
         plane.apply(ROOT / "config" / "default" / "rbac.yaml", "-n", NAMESPACE)
         yield plane, request.param
 
@@ -391,3 +395,147 @@ async def test_status_converges_after_the_api_server_was_away(
         await asyncio.to_thread(plane.kubectl, "patch", "gateway/gw", "--type=merge", "-p", changed)
         await eventually(lambda: get(plane, "gateway/gw")["status"]["listeners"][0]["name"] == "new")
         await condition(plane, "gateway/gw", "Programmed")
+
+
+# --- TLS listeners, and the routes of others ---
+
+TLS_GATEWAY = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: tls, namespace: tls-listeners}
+spec:
+  gatewayClassName: blixt
+  addresses: [{value: 192.0.2.11}]
+  listeners:
+  - {name: tcp, port: 80, protocol: TCP}
+  - name: own
+    port: 443
+    protocol: HTTPS
+    hostname: "*.example.org"
+    tls: {certificateRefs: [{name: cert}]}
+  - name: granted
+    port: 8443
+    protocol: HTTPS
+    tls: {certificateRefs: [{name: cert, namespace: tls-certificates}]}
+"""
+HTTP_ROUTES = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: a, namespace: tls-listeners}
+spec: {parentRefs: [{name: tls}], hostnames: [a.example.org]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: b, namespace: tls-listeners}
+spec: {parentRefs: [{name: tls}], hostnames: [b.example.net]}
+"""
+GRANT = """
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: grant, namespace: tls-certificates}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: tls-listeners}]
+  to: [{group: "", kind: Secret, name: cert}]
+"""
+
+
+def tls_listeners(plane: ControlPlane) -> dict[str, dict[str, Any]]:
+    """Status of the Gateway's listeners by their name."""
+    status = json.loads(plane.kubectl("get", "gateway/tls", "-n", SPACE, "-o", "json"))["status"]
+    return {one["name"]: one for one in status.get("listeners", [])}
+
+
+async def resolved(plane: ControlPlane, **reasons: str) -> None:
+    """Until the listeners' ResolvedRefs have these reasons."""
+
+    def holds() -> bool:
+        found = {name: conditions(one) for name, one in tls_listeners(plane).items()}
+        return {name: found[name]["ResolvedRefs"][1] for name in reasons if name in found} == reasons
+
+    await eventually(holds)
+
+
+@pytest.fixture
+def tls_plane(plane: ControlPlane, tmp_path: Path) -> Iterator[ControlPlane]:
+    """With a Gateway that has TLS listeners, whose certificates are not there."""
+    for part, content in zip(("crt", "key"), key_pair(), strict=True):
+        (tmp_path / part).write_bytes(content)
+    plane.apply(TLS_GATEWAY)
+    yield plane
+    for what in ("httproute", "gateway"):
+        plane.kubectl("delete", what, "--all", "-n", SPACE)
+    for space in (SPACE, ELSEWHERE):
+        plane.kubectl("delete", "secret", "--all", "-n", space)
+    plane.kubectl("delete", "referencegrant", "--all", "-n", ELSEWHERE)
+
+
+def create_certificate(plane: ControlPlane, space: str, folder: Path) -> None:
+    plane.kubectl(
+        *("create", "secret", "tls", "cert", "-n", space),
+        *(f"--cert={folder / 'crt'}", f"--key={folder / 'key'}"),
+    )
+
+
+async def test_certificates_come_and_go_with_their_secrets_and_grants(
+    tls_plane: ControlPlane, client: ApiClient, tmp_path: Path
+) -> None:
+    plane = tls_plane
+    async with Frontend(client, tmp_path / "s", "a").running() as frontend, node(frontend.server, "node-a"):
+        await resolved(plane, own="InvalidCertificateRef", granted="RefNotPermitted", tcp="ResolvedRefs")
+        found = tls_listeners(plane)
+        assert conditions(found["own"])["Programmed"] == ("False", "Invalid")
+        await eventually(lambda: conditions(tls_listeners(plane)["tcp"])["Programmed"][0] == "True")
+        create_certificate(plane, SPACE, tmp_path)
+        await resolved(plane, own="ResolvedRefs", granted="RefNotPermitted")
+        await eventually(lambda: conditions(tls_listeners(plane)["own"])["Programmed"][0] == "True")
+        plane.apply(GRANT)
+        await resolved(plane, granted="InvalidCertificateRef")
+        create_certificate(plane, ELSEWHERE, tmp_path)
+        await resolved(plane, own="ResolvedRefs", granted="ResolvedRefs")
+        plane.kubectl("delete", "referencegrant/grant", "-n", ELSEWHERE)
+        await resolved(plane, own="ResolvedRefs", granted="RefNotPermitted")
+        plane.kubectl("delete", "secret/cert", "-n", SPACE)
+        await resolved(plane, own="InvalidCertificateRef")
+
+
+async def test_http_routes_are_counted_and_left_alone(
+    tls_plane: ControlPlane, client: ApiClient, tmp_path: Path
+) -> None:
+    def counted() -> dict[str, int]:
+        return {name: one["attachedRoutes"] for name, one in tls_listeners(tls_plane).items()}
+
+    since = tls_plane.audit.mark()
+    async with Frontend(client, tmp_path / "s", "a").running():
+        await eventually(lambda: counted() == {"tcp": 0, "own": 0, "granted": 0})
+        tls_plane.apply(HTTP_ROUTES)
+        await eventually(lambda: counted() == {"tcp": 0, "own": 1, "granted": 2})
+        tls_plane.kubectl("delete", "httproute/b", "-n", SPACE)
+        await eventually(lambda: counted() == {"tcp": 0, "own": 1, "granted": 1})
+    told = writes(tls_plane, since)
+    assert told
+    assert not [line for line in told if "httproutes" in line]
+
+
+async def test_without_the_right_to_read_secrets_all_else_is_told_and_served(
+    tls_plane: ControlPlane, client: ApiClient, tmp_path: Path
+) -> None:
+    role = yaml.safe_load(tls_plane.kubectl("get", "clusterrole/blixt-frontend", "-o", "yaml"))
+    rules = role["rules"]
+    role["rules"] = [
+        rule for rule in rules if rule["resources"] not in (["secrets"], ["httproutes", "tlsroutes"])
+    ]
+    assert len(role["rules"]) == len(rules) - 2
+    patch = json.dumps({"rules": role["rules"]})
+    tls_plane.kubectl("patch", "clusterrole/blixt-frontend", "--type=merge", "-p", patch)
+    try:
+        async with Frontend(client, tmp_path / "s", "a").running() as frontend, node(frontend.server, "n"):
+            await condition(tls_plane, "gateway/gw", "Programmed")
+            await resolved(tls_plane, own="Pending", granted="RefNotPermitted", tcp="ResolvedRefs")
+            own = conditions(tls_listeners(tls_plane)["own"])
+            assert own["ResolvedRefs"] == ("Unknown", "Pending")
+            assert own["Accepted"] == ("True", "Accepted")
+            patch = json.dumps({"rules": rules})
+            tls_plane.kubectl("patch", "clusterrole/blixt-frontend", "--type=merge", "-p", patch)
+            await resolved(tls_plane, own="InvalidCertificateRef")
+    finally:
+        tls_plane.apply(ROOT / "config" / "default" / "rbac.yaml", "-n", NAMESPACE)

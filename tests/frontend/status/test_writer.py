@@ -104,7 +104,7 @@ async def test_certificates_are_told_of_once_they_are_known(world: World) -> Non
     world.nodes.applied(world.revision, "node-a")
     async with world.leading():
         await world.settled()
-        assert world.api.requests == []
+        assert world.api.writes == []
         world.unread = {}
         await world.apply(tls_secret())
         await world.settled()
