@@ -8,6 +8,7 @@ the status is of a later generation of the object than what we know.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from blixt_frontend.objects.gateway import GATEWAY_GROUP
@@ -70,15 +71,20 @@ def _gateway(current: Json, wanted: GatewayWanted, now: str) -> Json:
     addresses = [{"type": "IPAddress", "value": value} for value in wanted.addresses]
     same_place = _dicts(current.get("addresses")) == addresses
 
-    def settle(wanted_conditions: Sequence[Condition], before: Sequence[Json]) -> list[Condition]:
+    def settle(
+        wanted_conditions: Sequence[Condition], waiting: Condition | None, before: Sequence[Json]
+    ) -> list[Condition]:
         """What is served is told of as long as its generation and addresses are what nodes have applied."""
         held = same_place and _was_programmed(before, wanted.generation)
         return [
-            wanted.waiting
-            if wanted.waiting is not None and not held and condition.type == "Programmed" and condition.status
+            waiting
+            if waiting is not None and not held and condition.type == "Programmed" and condition.status
             else condition
             for condition in wanted_conditions
         ]
+
+    # A listener has no reason of its own for a lack of nodes.
+    of_listeners = wanted.waiting and replace(wanted.waiting, reason="Pending")
 
     def listener(one: ListenerWanted) -> Json:
         before = stored.get(one.name, {})
@@ -88,13 +94,21 @@ def _gateway(current: Json, wanted: GatewayWanted, now: str) -> Json:
             "supportedKinds": [{"group": kind.group, "kind": kind.kind} for kind in one.supported_kinds],
             "attachedRoutes": one.attached_routes,
             "conditions": merge_conditions(
-                conditions, settle(one.conditions, conditions), LISTENER_TYPES, wanted.generation, now
+                conditions,
+                settle(one.conditions, of_listeners, conditions),
+                LISTENER_TYPES,
+                wanted.generation,
+                now,
             ),
         }
 
     return {
         "conditions": merge_conditions(
-            conditions, settle(wanted.conditions, conditions), GATEWAY_TYPES, wanted.generation, now
+            conditions,
+            settle(wanted.conditions, wanted.waiting, conditions),
+            GATEWAY_TYPES,
+            wanted.generation,
+            now,
         ),
         "addresses": addresses,
         "listeners": [listener(one) for one in wanted.listeners],

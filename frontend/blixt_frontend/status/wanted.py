@@ -100,7 +100,7 @@ _WAITING = {
     Reach.ALL: None,
     # Not how many, and not which: that would be a write for each node of a large cluster.
     Reach.SOME: Condition("Programmed", False, "Pending", "not every node has applied it yet"),
-    Reach.NO_NODES: Condition("Programmed", False, "NoResources", "no node watches this frontend"),
+    Reach.NO_NODES: Condition("Programmed", False, "NoResources", "no node watches any frontend"),
 }
 
 

@@ -112,7 +112,6 @@ CASES: Mapping[Told, Case] = {
     Told("Listener", "Programmed", "True", "Programmed"): CERTIFIED,
     Told("Listener", "Programmed", "False", "Invalid"): case(gateway(ODD)),
     Told("Listener", "Programmed", "False", "Pending"): case(gateway(listener(), addresses=())),
-    Told("Listener", "Programmed", "False", "NoResources"): case(GOOD, nodes={}),
     Told("Listener", "Programmed", "Unknown", "Pending"): case(BAD_CLASS, GOOD),
     Told("Listener", "ResolvedRefs", "True", "ResolvedRefs"): CERTIFIED,
     Told("Listener", "ResolvedRefs", "False", "InvalidCertificateRef"): case(gateway(https())),
@@ -208,10 +207,7 @@ LISTED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "Route PartiallyInvalid": {"UnsupportedValue": ["True"]},
 }
 #: What we say besides, which the specification leaves open.
-OURS = {
-    Told("Listener", "Programmed", "False", "NoResources"),
-    Told("Listener", "ResolvedRefs", "Unknown", "Pending"),
-}
+OURS = {Told("Listener", "ResolvedRefs", "Unknown", "Pending")}
 
 
 def test_none_is_missing() -> None:
