@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62lixt_api/localv1.proto\x12\x07localv1\"\x1c\n\x08WatchReq\x12\x10\n\x08NodeName\x18\x01 \x01(\t\"\x92\x01\n\x06OpItem\x12 \n\x04Sync\x18\x01 \x01(\x0b\x32\x10.localv1.EmptyOpH\x00\x12\x1d\n\x03Set\x18\x02 \x01(\x0b\x32\x0e.localv1.ValueH\x00\x12\x1e\n\x06\x44\x65lete\x18\x03 \x01(\x0b\x32\x0c.localv1.RefH\x00\x12!\n\x05Reset\x18\x04 \x01(\x0b\x32\x10.localv1.EmptyOpH\x00\x42\x04\n\x02Op\"\t\n\x07\x45mptyOp\".\n\x03Ref\x12\x19\n\x03Set\x18\x01 \x01(\x0e\x32\x0c.localv1.Set\x12\x0c\n\x04Path\x18\x02 \x01(\t\"1\n\x05Value\x12\x19\n\x03Ref\x18\x01 \x01(\x0b\x32\x0c.localv1.Ref\x12\r\n\x05\x42ytes\x18\x02 \x01(\x0c\"\xe4\x04\n\x07Service\x12\x11\n\tNamespace\x18\x01 \x01(\t\x12\x0c\n\x04Name\x18\x02 \x01(\t\x12\x0c\n\x04Type\x18\x03 \x01(\t\x12 \n\x03IPs\x18\x04 \x01(\x0b\x32\x13.localv1.ServiceIPs\x12\r\n\x05MapIP\x18\x05 \x01(\x08\x12#\n\x05Ports\x18\x06 \x03(\x0b\x32\x14.localv1.PortMapping\x12\x1e\n\x16\x45xternalTrafficToLocal\x18\x07 \x01(\x08\x12,\n\x06Labels\x18\x08 \x03(\x0b\x32\x1c.localv1.Service.LabelsEntry\x12\x36\n\x0b\x41nnotations\x18\t \x03(\x0b\x32!.localv1.Service.AnnotationsEntry\x12$\n\tIPFilters\x18\n \x03(\x0b\x32\x11.localv1.IPFilter\x12-\n\x08\x43lientIP\x18\x0b \x01(\x0b\x32\x19.localv1.ClientIPAffinityH\x00\x12\x1e\n\x16InternalTrafficToLocal\x18\x0c \x01(\x08\x12\x1b\n\x13HealthCheckNodePort\x18\r \x01(\x05\x12\x1f\n\x06Origin\x18\x64 \x01(\x0e\x32\x0f.localv1.Origin\x12%\n\tAlgorithm\x18\x65 \x01(\x0e\x32\x12.localv1.Algorithm\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0fSessionAffinity\"\x90\x01\n\nServiceIPs\x12\"\n\nClusterIPs\x18\x01 \x01(\x0b\x32\x0e.localv1.IPSet\x12#\n\x0b\x45xternalIPs\x18\x02 \x01(\x0b\x32\x0e.localv1.IPSet\x12\x10\n\x08Headless\x18\x03 \x01(\x08\x12\'\n\x0fLoadBalancerIPs\x18\x04 \x01(\x0b\x32\x0e.localv1.IPSet\"\x1f\n\x05IPSet\x12\n\n\x02V4\x18\x01 \x03(\t\x12\n\n\x02V6\x18\x02 \x03(\t\"C\n\x08IPFilter\x12!\n\tTargetIPs\x18\x01 \x01(\x0b\x32\x0e.localv1.IPSet\x12\x14\n\x0cSourceRanges\x18\x02 \x03(\t\"*\n\x10\x43lientIPAffinity\x12\x16\n\x0eTimeoutSeconds\x18\x01 \x01(\x05\"\x8c\x01\n\x0bPortMapping\x12\x0c\n\x04Name\x18\x01 \x01(\t\x12#\n\x08Protocol\x18\x02 \x01(\x0e\x32\x11.localv1.Protocol\x12\x0c\n\x04Port\x18\x03 \x01(\x05\x12\x10\n\x08NodePort\x18\x04 \x01(\x05\x12\x12\n\nTargetPort\x18\x05 \x01(\x05\x12\x16\n\x0eTargetPortName\x18\x06 \x01(\t\"\xb4\x02\n\x08\x45ndpoint\x12\x10\n\x08Hostname\x18\x01 \x01(\t\x12\x1b\n\x03IPs\x18\x02 \x01(\x0b\x32\x0e.localv1.IPSet\x12\r\n\x05Local\x18\x03 \x01(\x08\x12(\n\rPortOverrides\x18\x04 \x03(\x0b\x32\x11.localv1.PortName\x12\'\n\x06Scopes\x18\x05 \x01(\x0b\x32\x17.localv1.EndpointScopes\x12\r\n\x05Group\x18\x64 \x01(\r\x12\x13\n\x06Weight\x18\x65 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06Reject\x18\x66 \x01(\x08\x12\x13\n\x0bTerminating\x18g \x01(\x08\x12\x12\n\nNotServing\x18h \x01(\x08\x12\x0c\n\x04Node\x18i \x01(\t\x12\x0c\n\x04Zone\x18j \x01(\t\x12\x13\n\x0bTriggerTime\x18k \x01(\x03\x42\t\n\x07_Weight\"E\n\x0e\x45ndpointScopes\x12\x10\n\x08Internal\x18\x01 \x01(\x08\x12\x10\n\x08\x45xternal\x18\x02 \x01(\x08\x12\x0f\n\x07\x43luster\x18\x64 \x01(\x08\"&\n\x08PortName\x12\x0c\n\x04Name\x18\x01 \x01(\t\x12\x0c\n\x04Port\x18\x02 \x01(\x05*~\n\x03Set\x12\x0e\n\nUnknownSet\x10\x00\x12\x0f\n\x0bServicesSet\x10\x01\x12\x10\n\x0c\x45ndpointsSet\x10\x02\x12\x16\n\x12GlobalServiceInfos\x10\n\x12\x17\n\x13GlobalEndpointInfos\x10\x0b\x12\x13\n\x0fGlobalNodeInfos\x10\x0c*;\n\x08Protocol\x12\x13\n\x0fUnknownProtocol\x10\x00\x12\x07\n\x03TCP\x10\x01\x12\x07\n\x03UDP\x10\x02\x12\x08\n\x04SCTP\x10\x03*4\n\x06Origin\x12\x15\n\x11KubernetesService\x10\x00\x12\x13\n\x0fGatewayListener\x10\x01*A\n\tAlgorithm\x12\x12\n\x0eWeightedRandom\x10\x00\x12\n\n\x06Maglev\x10\x01\x12\x14\n\x10LeastConnections\x10\x02\x32\x37\n\x04Sets\x12/\n\x05Watch\x12\x11.localv1.WatchReq\x1a\x0f.localv1.OpItem(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62lixt_api/localv1.proto\x12\x07localv1\"\x1c\n\x08WatchReq\x12\x10\n\x08NodeName\x18\x01 \x01(\t\"\x92\x01\n\x06OpItem\x12 \n\x04Sync\x18\x01 \x01(\x0b\x32\x10.localv1.EmptyOpH\x00\x12\x1d\n\x03Set\x18\x02 \x01(\x0b\x32\x0e.localv1.ValueH\x00\x12\x1e\n\x06\x44\x65lete\x18\x03 \x01(\x0b\x32\x0c.localv1.RefH\x00\x12!\n\x05Reset\x18\x04 \x01(\x0b\x32\x10.localv1.EmptyOpH\x00\x42\x04\n\x02Op\"\t\n\x07\x45mptyOp\".\n\x03Ref\x12\x19\n\x03Set\x18\x01 \x01(\x0e\x32\x0c.localv1.Set\x12\x0c\n\x04Path\x18\x02 \x01(\t\"1\n\x05Value\x12\x19\n\x03Ref\x18\x01 \x01(\x0b\x32\x0c.localv1.Ref\x12\r\n\x05\x42ytes\x18\x02 \x01(\x0c\"\xf6\x04\n\x07Service\x12\x11\n\tNamespace\x18\x01 \x01(\t\x12\x0c\n\x04Name\x18\x02 \x01(\t\x12\x0c\n\x04Type\x18\x03 \x01(\t\x12 \n\x03IPs\x18\x04 \x01(\x0b\x32\x13.localv1.ServiceIPs\x12\r\n\x05MapIP\x18\x05 \x01(\x08\x12#\n\x05Ports\x18\x06 \x03(\x0b\x32\x14.localv1.PortMapping\x12\x1e\n\x16\x45xternalTrafficToLocal\x18\x07 \x01(\x08\x12,\n\x06Labels\x18\x08 \x03(\x0b\x32\x1c.localv1.Service.LabelsEntry\x12\x36\n\x0b\x41nnotations\x18\t \x03(\x0b\x32!.localv1.Service.AnnotationsEntry\x12$\n\tIPFilters\x18\n \x03(\x0b\x32\x11.localv1.IPFilter\x12-\n\x08\x43lientIP\x18\x0b \x01(\x0b\x32\x19.localv1.ClientIPAffinityH\x00\x12\x1e\n\x16InternalTrafficToLocal\x18\x0c \x01(\x08\x12\x1b\n\x13HealthCheckNodePort\x18\r \x01(\x05\x12\x1f\n\x06Origin\x18\x64 \x01(\x0e\x32\x0f.localv1.Origin\x12%\n\tAlgorithm\x18\x65 \x01(\x0e\x32\x12.localv1.Algorithm\x12\x10\n\x08\x41nnounce\x18\x66 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0fSessionAffinity\"\x90\x01\n\nServiceIPs\x12\"\n\nClusterIPs\x18\x01 \x01(\x0b\x32\x0e.localv1.IPSet\x12#\n\x0b\x45xternalIPs\x18\x02 \x01(\x0b\x32\x0e.localv1.IPSet\x12\x10\n\x08Headless\x18\x03 \x01(\x08\x12\'\n\x0fLoadBalancerIPs\x18\x04 \x01(\x0b\x32\x0e.localv1.IPSet\"\x1f\n\x05IPSet\x12\n\n\x02V4\x18\x01 \x03(\t\x12\n\n\x02V6\x18\x02 \x03(\t\"C\n\x08IPFilter\x12!\n\tTargetIPs\x18\x01 \x01(\x0b\x32\x0e.localv1.IPSet\x12\x14\n\x0cSourceRanges\x18\x02 \x03(\t\"*\n\x10\x43lientIPAffinity\x12\x16\n\x0eTimeoutSeconds\x18\x01 \x01(\x05\"\x8c\x01\n\x0bPortMapping\x12\x0c\n\x04Name\x18\x01 \x01(\t\x12#\n\x08Protocol\x18\x02 \x01(\x0e\x32\x11.localv1.Protocol\x12\x0c\n\x04Port\x18\x03 \x01(\x05\x12\x10\n\x08NodePort\x18\x04 \x01(\x05\x12\x12\n\nTargetPort\x18\x05 \x01(\x05\x12\x16\n\x0eTargetPortName\x18\x06 \x01(\t\"\xb4\x02\n\x08\x45ndpoint\x12\x10\n\x08Hostname\x18\x01 \x01(\t\x12\x1b\n\x03IPs\x18\x02 \x01(\x0b\x32\x0e.localv1.IPSet\x12\r\n\x05Local\x18\x03 \x01(\x08\x12(\n\rPortOverrides\x18\x04 \x03(\x0b\x32\x11.localv1.PortName\x12\'\n\x06Scopes\x18\x05 \x01(\x0b\x32\x17.localv1.EndpointScopes\x12\r\n\x05Group\x18\x64 \x01(\r\x12\x13\n\x06Weight\x18\x65 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06Reject\x18\x66 \x01(\x08\x12\x13\n\x0bTerminating\x18g \x01(\x08\x12\x12\n\nNotServing\x18h \x01(\x08\x12\x0c\n\x04Node\x18i \x01(\t\x12\x0c\n\x04Zone\x18j \x01(\t\x12\x13\n\x0bTriggerTime\x18k \x01(\x03\x42\t\n\x07_Weight\"E\n\x0e\x45ndpointScopes\x12\x10\n\x08Internal\x18\x01 \x01(\x08\x12\x10\n\x08\x45xternal\x18\x02 \x01(\x08\x12\x0f\n\x07\x43luster\x18\x64 \x01(\x08\"&\n\x08PortName\x12\x0c\n\x04Name\x18\x01 \x01(\t\x12\x0c\n\x04Port\x18\x02 \x01(\x05*~\n\x03Set\x12\x0e\n\nUnknownSet\x10\x00\x12\x0f\n\x0bServicesSet\x10\x01\x12\x10\n\x0c\x45ndpointsSet\x10\x02\x12\x16\n\x12GlobalServiceInfos\x10\n\x12\x17\n\x13GlobalEndpointInfos\x10\x0b\x12\x13\n\x0fGlobalNodeInfos\x10\x0c*;\n\x08Protocol\x12\x13\n\x0fUnknownProtocol\x10\x00\x12\x07\n\x03TCP\x10\x01\x12\x07\n\x03UDP\x10\x02\x12\x08\n\x04SCTP\x10\x03*4\n\x06Origin\x12\x15\n\x11KubernetesService\x10\x00\x12\x13\n\x0fGatewayListener\x10\x01*A\n\tAlgorithm\x12\x12\n\x0eWeightedRandom\x10\x00\x12\n\n\x06Maglev\x10\x01\x12\x14\n\x10LeastConnections\x10\x02\x32\x37\n\x04Sets\x12/\n\x05Watch\x12\x11.localv1.WatchReq\x1a\x0f.localv1.OpItem(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SERVICE_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_SERVICE_ANNOTATIONSENTRY']._serialized_options = b'8\001'
-  _globals['_SET']._serialized_start=1798
-  _globals['_SET']._serialized_end=1924
-  _globals['_PROTOCOL']._serialized_start=1926
-  _globals['_PROTOCOL']._serialized_end=1985
-  _globals['_ORIGIN']._serialized_start=1987
-  _globals['_ORIGIN']._serialized_end=2039
-  _globals['_ALGORITHM']._serialized_start=2041
-  _globals['_ALGORITHM']._serialized_end=2106
+  _globals['_SET']._serialized_start=1816
+  _globals['_SET']._serialized_end=1942
+  _globals['_PROTOCOL']._serialized_start=1944
+  _globals['_PROTOCOL']._serialized_end=2003
+  _globals['_ORIGIN']._serialized_start=2005
+  _globals['_ORIGIN']._serialized_end=2057
+  _globals['_ALGORITHM']._serialized_start=2059
+  _globals['_ALGORITHM']._serialized_end=2124
   _globals['_WATCHREQ']._serialized_start=36
   _globals['_WATCHREQ']._serialized_end=64
   _globals['_OPITEM']._serialized_start=67
@@ -54,27 +54,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALUE']._serialized_start=274
   _globals['_VALUE']._serialized_end=323
   _globals['_SERVICE']._serialized_start=326
-  _globals['_SERVICE']._serialized_end=938
-  _globals['_SERVICE_LABELSENTRY']._serialized_start=822
-  _globals['_SERVICE_LABELSENTRY']._serialized_end=867
-  _globals['_SERVICE_ANNOTATIONSENTRY']._serialized_start=869
-  _globals['_SERVICE_ANNOTATIONSENTRY']._serialized_end=919
-  _globals['_SERVICEIPS']._serialized_start=941
-  _globals['_SERVICEIPS']._serialized_end=1085
-  _globals['_IPSET']._serialized_start=1087
-  _globals['_IPSET']._serialized_end=1118
-  _globals['_IPFILTER']._serialized_start=1120
-  _globals['_IPFILTER']._serialized_end=1187
-  _globals['_CLIENTIPAFFINITY']._serialized_start=1189
-  _globals['_CLIENTIPAFFINITY']._serialized_end=1231
-  _globals['_PORTMAPPING']._serialized_start=1234
-  _globals['_PORTMAPPING']._serialized_end=1374
-  _globals['_ENDPOINT']._serialized_start=1377
-  _globals['_ENDPOINT']._serialized_end=1685
-  _globals['_ENDPOINTSCOPES']._serialized_start=1687
-  _globals['_ENDPOINTSCOPES']._serialized_end=1756
-  _globals['_PORTNAME']._serialized_start=1758
-  _globals['_PORTNAME']._serialized_end=1796
-  _globals['_SETS']._serialized_start=2108
-  _globals['_SETS']._serialized_end=2163
+  _globals['_SERVICE']._serialized_end=956
+  _globals['_SERVICE_LABELSENTRY']._serialized_start=840
+  _globals['_SERVICE_LABELSENTRY']._serialized_end=885
+  _globals['_SERVICE_ANNOTATIONSENTRY']._serialized_start=887
+  _globals['_SERVICE_ANNOTATIONSENTRY']._serialized_end=937
+  _globals['_SERVICEIPS']._serialized_start=959
+  _globals['_SERVICEIPS']._serialized_end=1103
+  _globals['_IPSET']._serialized_start=1105
+  _globals['_IPSET']._serialized_end=1136
+  _globals['_IPFILTER']._serialized_start=1138
+  _globals['_IPFILTER']._serialized_end=1205
+  _globals['_CLIENTIPAFFINITY']._serialized_start=1207
+  _globals['_CLIENTIPAFFINITY']._serialized_end=1249
+  _globals['_PORTMAPPING']._serialized_start=1252
+  _globals['_PORTMAPPING']._serialized_end=1392
+  _globals['_ENDPOINT']._serialized_start=1395
+  _globals['_ENDPOINT']._serialized_end=1703
+  _globals['_ENDPOINTSCOPES']._serialized_start=1705
+  _globals['_ENDPOINTSCOPES']._serialized_end=1774
+  _globals['_PORTNAME']._serialized_start=1776
+  _globals['_PORTNAME']._serialized_end=1814
+  _globals['_SETS']._serialized_start=2126
+  _globals['_SETS']._serialized_end=2181
 # @@protoc_insertion_point(module_scope)

@@ -88,7 +88,7 @@ class Value(_message.Message):
     def __init__(self, Ref: _Optional[_Union[Ref, _Mapping]] = ..., Bytes: _Optional[bytes] = ...) -> None: ...
 
 class Service(_message.Message):
-    __slots__ = ("Namespace", "Name", "Type", "IPs", "MapIP", "Ports", "ExternalTrafficToLocal", "Labels", "Annotations", "IPFilters", "ClientIP", "InternalTrafficToLocal", "HealthCheckNodePort", "Origin", "Algorithm")
+    __slots__ = ("Namespace", "Name", "Type", "IPs", "MapIP", "Ports", "ExternalTrafficToLocal", "Labels", "Annotations", "IPFilters", "ClientIP", "InternalTrafficToLocal", "HealthCheckNodePort", "Origin", "Algorithm", "Announce")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,7 @@ class Service(_message.Message):
     HEALTHCHECKNODEPORT_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCE_FIELD_NUMBER: _ClassVar[int]
     Namespace: str
     Name: str
     Type: str
@@ -133,7 +134,8 @@ class Service(_message.Message):
     HealthCheckNodePort: int
     Origin: Origin
     Algorithm: Algorithm
-    def __init__(self, Namespace: _Optional[str] = ..., Name: _Optional[str] = ..., Type: _Optional[str] = ..., IPs: _Optional[_Union[ServiceIPs, _Mapping]] = ..., MapIP: _Optional[bool] = ..., Ports: _Optional[_Iterable[_Union[PortMapping, _Mapping]]] = ..., ExternalTrafficToLocal: _Optional[bool] = ..., Labels: _Optional[_Mapping[str, str]] = ..., Annotations: _Optional[_Mapping[str, str]] = ..., IPFilters: _Optional[_Iterable[_Union[IPFilter, _Mapping]]] = ..., ClientIP: _Optional[_Union[ClientIPAffinity, _Mapping]] = ..., InternalTrafficToLocal: _Optional[bool] = ..., HealthCheckNodePort: _Optional[int] = ..., Origin: _Optional[_Union[Origin, str]] = ..., Algorithm: _Optional[_Union[Algorithm, str]] = ...) -> None: ...
+    Announce: bool
+    def __init__(self, Namespace: _Optional[str] = ..., Name: _Optional[str] = ..., Type: _Optional[str] = ..., IPs: _Optional[_Union[ServiceIPs, _Mapping]] = ..., MapIP: _Optional[bool] = ..., Ports: _Optional[_Iterable[_Union[PortMapping, _Mapping]]] = ..., ExternalTrafficToLocal: _Optional[bool] = ..., Labels: _Optional[_Mapping[str, str]] = ..., Annotations: _Optional[_Mapping[str, str]] = ..., IPFilters: _Optional[_Iterable[_Union[IPFilter, _Mapping]]] = ..., ClientIP: _Optional[_Union[ClientIPAffinity, _Mapping]] = ..., InternalTrafficToLocal: _Optional[bool] = ..., HealthCheckNodePort: _Optional[int] = ..., Origin: _Optional[_Union[Origin, str]] = ..., Algorithm: _Optional[_Union[Algorithm, str]] = ..., Announce: _Optional[bool] = ...) -> None: ...
 
 class ServiceIPs(_message.Message):
     __slots__ = ("ClusterIPs", "ExternalIPs", "Headless", "LoadBalancerIPs")

@@ -97,6 +97,7 @@ def service(path: str, encoded: bytes) -> model.Service:
         source_filters=tuple(_source_filter(each) for each in message.IPFilters),
         affinity_seconds=_affinity(message),
         health_check_node_port=_port(message.HealthCheckNodePort, 0, "health check node port"),
+        announce=message.Announce,
         labels=dict(message.Labels),
         annotations=dict(message.Annotations),
     )

@@ -86,6 +86,8 @@ class Service:
     #: ClientIP affinity's time-out; 0: no affinity.
     affinity_seconds: int = 0
     health_check_node_port: int = 0
+    #: The load balancer IPs are nobody else's: a node may answer for them on its segment (ARP, NDP).
+    announce: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
 

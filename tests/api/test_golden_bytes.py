@@ -89,6 +89,7 @@ GOLDEN: list[tuple[Message, str]] = [
         "a0 06 01  a8 06 02",
     ),
     (local.Service(Algorithm=local.Maglev), "a8 06 01"),
+    (local.Service(Announce=True), "b0 06 01"),
     (
         local.Endpoint(
             Hostname="h",

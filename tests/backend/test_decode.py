@@ -47,6 +47,7 @@ def test_a_service_with_everything() -> None:
         Annotations={"note": "x"},
         Origin=pb.GatewayListener,
         Algorithm=pb.Maglev,
+        Announce=True,
     )
     assert decode.service("shop/gw.web", message.SerializeToString()) == model.Service(
         namespace="shop",
@@ -71,6 +72,7 @@ def test_a_service_with_everything() -> None:
         ),
         affinity_seconds=60,
         health_check_node_port=31000,
+        announce=True,
         labels={"app": "web"},
         annotations={"note": "x"},
     )

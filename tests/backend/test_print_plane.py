@@ -33,6 +33,7 @@ WEB = ServiceView(
         load_balancer_ips=(PackedAddress(bytes([192, 0, 2, 1])), PackedAddress(bytes(15) + b"\x01")),
         ports=(PortMapping("http", Protocol.TCP, 80),),
         external_traffic_local=True,
+        announce=True,
         source_filters=(
             SourceFilter(
                 (PackedAddress(bytes([192, 0, 2, 1])),), ((PackedAddress(bytes([10, 0, 0, 0])), 8),)
@@ -84,6 +85,7 @@ async def test_one_object_a_change() -> None:
                     "loadBalancerIPs": ["192.0.2.1", "::1"],
                     "ports": [{"name": "http", "protocol": "TCP", "port": 80}],
                     "externalTrafficLocal": True,
+                    "announce": True,
                     "sourceFilters": [{"targets": ["192.0.2.1"], "ranges": ["10.0.0.0/8"]}],
                     "endpoints": [
                         {

@@ -39,6 +39,7 @@ def service(item: Service) -> Data:
             ],
             "affinitySeconds": item.affinity_seconds,
             "healthCheckNodePort": item.health_check_node_port,
+            "announce": item.announce,
         }
     )
 

@@ -120,6 +120,7 @@ class _Work:
             Annotations=carried(infrastructure.annotations),
             Origin=wire.GatewayListener,
             Algorithm=algorithm({**metadata.annotations, **infrastructure.annotations}, self.problems),
+            Announce=True,
         )
 
     def _group(self, path: str, backend: BackendResult, share: Share, port_name: str) -> Iterator[Item]:

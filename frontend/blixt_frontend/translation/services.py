@@ -76,6 +76,8 @@ def describe(
         IPFilters=_filters(service, load_balancer_ips, problems) if balanced else (),
         HealthCheckNodePort=spec.health_check_node_port if balanced else 0,
         Algorithm=algorithm(metadata.annotations, problems),
+        # Addresses of another controller, or of a cloud, are not for our nodes to answer for.
+        Announce=balanced and assignment is not None,
     )
     if spec.affinity_seconds > 0:
         message.ClientIP.TimeoutSeconds = spec.affinity_seconds

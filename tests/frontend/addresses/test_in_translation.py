@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from blixt_api import localv1_pb2 as wire
 from blixt_frontend.addresses import AddressBook, Pools, parse_pool
 from blixt_frontend.items import Item, ItemKind
-from blixt_frontend.objects import GatewayAddress, Object, ParametersRef
+from blixt_frontend.objects import GatewayAddress, LoadBalancerIngress, Object, ParametersRef
 from blixt_frontend.source import Batch
 from blixt_frontend.translator import Translator
 from blixt_objects import gateway, gateway_class, listener, service
@@ -26,6 +26,16 @@ def balancer_ips(units: Mapping[str, tuple[Item, ...]]) -> dict[str, list[str]]:
                 ips = wire.Service.FromString(item.default).IPs.LoadBalancerIPs
                 found[item.path] = [*ips.V4, *ips.V6]
     return found
+
+
+def announced(units: Mapping[str, tuple[Item, ...]]) -> dict[str, bool]:
+    """Whether the nodes are to answer for the addresses of each service item."""
+    return {
+        item.path: wire.Service.FromString(item.default).Announce
+        for items in units.values()
+        for item in items
+        if item.kind is ItemKind.SERVICE and item.default is not None
+    }
 
 
 def upserts(*objects: Object) -> Batch:
@@ -79,6 +89,30 @@ def test_a_static_address_outside_the_pools_is_served_as_before() -> None:
         upserts(gateway_class(), gateway(listener(), addresses=(GatewayAddress(value="203.0.113.1"),)))
     )
     assert list(balancer_ips(units).values()) == [["203.0.113.1"]]
+
+
+def test_the_nodes_answer_for_addresses_that_are_ours_alone() -> None:
+    elsewhere = (LoadBalancerIngress(ip="198.51.100.7"),)
+    units = translator().apply(
+        upserts(
+            gateway_class(),
+            gateway(listener(name="tcp"), name="gw", addresses=(GatewayAddress(value="203.0.113.1"),)),
+            service("ours", type="LoadBalancer"),
+            service("inner"),
+            service("of-a-cloud", type="LoadBalancer", ingress=elsewhere),
+            service("of-another", type="LoadBalancer", load_balancer_class="other", ingress=elsewhere),
+        )
+    )
+    assert announced(units) == {
+        "default/gw.tcp": True,
+        "default/ours": True,
+        "default/inner": False,
+        "default/of-a-cloud": False,
+        "default/of-another": False,
+    }
+    # Without pools, no Service's address is ours.
+    units = Translator().apply(upserts(service("web", type="LoadBalancer", ingress=elsewhere)))
+    assert announced(units) == {"default/web": False}
 
 
 def test_leading_begins_with_the_next_batch() -> None:

@@ -102,6 +102,7 @@ def test_a_listener_travels_as_a_service() -> None:
         Ports=[wire.PortMapping(Name="tcp", Protocol=wire.TCP, Port=8000)],
         Labels={"gateway.networking.k8s.io/gateway-name": "gw"},
         Origin=wire.GatewayListener,
+        Announce=True,
     )
     assert set(view.endpoints) == {
         "default/gw.tcp/default.web.80.web-0",
