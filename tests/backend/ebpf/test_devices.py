@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from blixt_backend import netlink
 from blixt_backend.model import PackedAddress
 from blixt_backend.planes.ebpf import devices
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS, Link, Role, choose, is_glob, unmatched
@@ -89,7 +90,7 @@ def test_a_scan_sees_kinds_peers_and_addresses(namespace: Callable[[str], None])
 
 @pytest.mark.bpf
 async def test_a_burst_of_events_is_noticed_once_or_more(namespace: Callable[[str], None]) -> None:
-    changes = devices.changes()
+    changes = netlink.changes()
     await anext(changes)
     for number in range(20):
         await asyncio.to_thread(namespace, f"link add d{number} type veth peer name e{number}")

@@ -1,17 +1,13 @@
 """Which interfaces get programs, and what the `devices` map says of them.
 
-A netlink event says only that something changed: what there is is always read whole, so a lost event loses
-nothing. `choose` is pure; `scan` and `changes` do the I/O.
+`choose` is pure; `scan` reads what there is. When to do so is told by `blixt_backend.netlink`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import fnmatch
-import logging
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,13 +16,7 @@ from pyroute2 import IPRoute  # type: ignore[import-untyped]  # it ships no type
 from blixt_backend.model import PackedAddress
 from blixt_backend.planes.ebpf.layout import DeviceFlag, Layout
 
-log = logging.getLogger(__name__)
-
 DEFAULT_POD_PATTERNS = ("veth*", "cali*", "lxc*", "cni*", "gke*", "azv*", "eni*")
-_EVENT_GROUPS = 1 << 0 | 1 << 4 | 1 << 8  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
-_RECEIVE_BUFFER = 1 << 20
-_SETTLE_SECONDS = 0.05
-_RETRY_SECONDS = 1.0
 _SCOPE_GLOBAL = 0
 _IFA_F_SECONDARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40
 
@@ -156,47 +146,3 @@ def _usable_address(message: Mapping[str, int]) -> tuple[bool, PackedAddress] | 
     if is_ipv6 and (secondary or flags & _IFA_F_DEPRECATED):  # for IPv6 the same bit means temporary
         return None
     return secondary, PackedAddress(socket.inet_pton(message["family"], text))
-
-
-async def changes() -> AsyncIterator[None]:
-    """Yields after interfaces or addresses changed, once for a burst of events; never ends."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            with _event_socket() as events:
-                yield  # what changed while nobody listened
-                while True:
-                    await _event(loop, events)
-                    await asyncio.sleep(_SETTLE_SECONDS)
-                    _drain(events)
-                    yield
-        except OSError as error:
-            log.warning("interface events are interrupted (%s); listening anew", error)
-            await asyncio.sleep(_RETRY_SECONDS)
-
-
-def _event_socket() -> socket.socket:
-    events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    events.setblocking(False)
-    events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    events.bind((0, _EVENT_GROUPS))
-    return events
-
-
-async def _event(loop: asyncio.AbstractEventLoop, events: socket.socket) -> None:
-    try:
-        await loop.sock_recv(events, 65536)
-    except OSError as error:
-        if error.errno != errno.ENOBUFS:  # events were lost: that is an event
-            raise
-
-
-def _drain(events: socket.socket) -> None:
-    while True:
-        try:
-            events.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise

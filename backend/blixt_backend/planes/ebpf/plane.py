@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, ServiceView
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.ebpf import clsact, devices, options
@@ -230,7 +231,7 @@ class EbpfPlane(Plane):
             raise PlaneError(f"{error.filename or function.__name__.strip('_')}: {error.strerror}") from error
 
     async def _watch(self) -> None:
-        async for _ in devices.changes():
+        async for _ in netlink.changes():
             try:
                 async with self._busy:
                     moved = await self._blocking(lambda: self._follow(devices.scan()))
