@@ -35,6 +35,8 @@ Examples:
   A frontend elsewhere, with mutual TLS:
     blixt-backend --interface eth0 --api frontend.blixt.svc:12090 \\
         --tls-ca ca.crt --tls-cert node.crt --tls-key node.key
+  Answer for load balancer addresses on eth0's segment, too:
+    blixt-backend --interface eth0 --announce eth0
   Only look at what this node would be told:
     blixt-backend --plane print --print table
   What is in force, read from the kernel (no daemon needed):
@@ -131,6 +133,22 @@ def _commands() -> Sequence[click.Command]:
     help=f"What carries the packets: {', '.join(registry.names())}. Each has options of its own; "
     "see --plane NAME --help.",
 )
+@click.option(
+    "--announce",
+    "announce",
+    metavar="INTERFACE",
+    multiple=True,
+    help="Answer on this interface's segment, by ARP and neighbour discovery, for the addresses of Gateways "
+    "and of Services out of the frontend's pools. Of the nodes that do so, one answers for each address, and "
+    "another one when that dies. Repeatable; an interface that isn't there is waited for.",
+)
+@click.option(
+    "--announce-group",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    help="The nodes among whom --announce chooses: give each cluster on a segment a name of its own.",
+)
 @click.option("--tls-ca", type=_PEM, help="Use TLS; who may have signed the frontend's certificate.")
 @click.option("--tls-cert", type=_PEM, help="Use mutual TLS with this certificate.")
 @click.option("--tls-key", type=_PEM, help="The key of --tls-cert.")
@@ -149,6 +167,8 @@ def main(
     address: str,
     node_name: str,
     plane_name: str,
+    announce: tuple[str, ...],
+    announce_group: str,
     tls_ca: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -164,13 +184,16 @@ def main(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Not needed, and slow, for the subcommands.
     from blixt_backend import app, tls
+    from blixt_backend.announce.interface import AnnounceError
 
     app.configure_logging(log_level)
     files = tls.TlsFiles(tls_ca, tls_cert, tls_key, tls_server_name or "")
-    settings = app.settings(address, node_name, files)
+    settings = app.settings(address, node_name, files, announce, announce_group)
     plane = plane_class.from_options(NodeIdentity(node_name), **plane_options)
     try:
-        asyncio.run(plane.cleanup() if cleanup else app.serve(settings, plane))
+        asyncio.run((app.cleanup if cleanup else app.serve)(settings, plane))
+    except AnnounceError as error:
+        raise click.ClickException(str(error)) from error
     except PlaneError as error:
         raise click.ClickException(f"plane {plane_name!r}: {error}") from error
     except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,10 +47,18 @@ class Backoff:
 class Driver:
     """Runs one plane off one source of rounds until it is told to stop."""
 
-    def __init__(self, client: Rounds, plane: Plane, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        client: Rounds,
+        plane: Plane,
+        backoff: Backoff | None = None,
+        on_applied: Callable[[ChangeSet], None] | None = None,
+    ) -> None:
         self._client = client
         self._plane = plane
         self._backoff = backoff or Backoff()
+        #: Told of each change that is in force, before it is acknowledged.
+        self._on_applied = on_applied
         self._state = DesiredState()
         #: Seconds until the next try of a failed apply; None: the plane holds what it should.
         self._retry_in: float | None = None
@@ -118,6 +127,8 @@ class Driver:
         if self._retry_in is not None:
             log.info("the plane is repaired")
         self._retry_in = None
+        if self._on_applied is not None:
+            self._on_applied(change)
         self._client.applied_revision = change.revision
         if change.resync:
             log.info("applied all %d services (revision %d)", len(change.desired), change.revision)

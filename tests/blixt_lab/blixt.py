@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,19 @@ API_PORT = 12090
 
 
 class Blixt:
-    """A frontend on the control host, over a folder of manifests, and a backend on each node."""
+    """A frontend on the control host, over a folder of manifests, and a backend on each node.
 
-    def __init__(self, cluster: Cluster, manifests: Path | None = None) -> None:
+    `frontend_options` and `backend_options` are added to their command lines.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        manifests: Path | None = None,
+        *,
+        frontend_options: Sequence[str] = (),
+        backend_options: Sequence[str] = (),
+    ) -> None:
         self.cluster = cluster
         self.folder = Folder(manifests or cluster.lab.folder / "manifests")
         self.api = f"{cluster.control.address4}:{API_PORT}"
@@ -31,10 +41,15 @@ class Blixt:
             cluster.lab,
             cluster.control,
             "frontend",
-            [script("blixt-frontend"), "--manifests", str(self.folder.path), "--listen", self.api],
+            [
+                *(script("blixt-frontend"), "--manifests", str(self.folder.path), "--listen", self.api),
+                *frontend_options,
+            ],
         )
         self.backends = {
-            node.name: Daemon(cluster.lab, node, f"backend-{node.name}", self.backend_command(node))
+            node.name: Daemon(
+                cluster.lab, node, f"backend-{node.name}", self.backend_command(node, *backend_options)
+            )
             for node in cluster.nodes
         }
         self._serials = itertools.count(20_000)
