@@ -101,8 +101,8 @@ class Holdings:
                 self._report.claimed(address)
             self._announce(address)
 
-    def next_event(self, now: float) -> float:
-        return self._schedule.next_event(now)
+    def next_event(self) -> float:
+        return self._schedule.next_event()
 
     def _probe(self, address: PackedAddress) -> None:
         probe = frames.arp_probe if len(address) == 4 else ndp.neighbour_probe

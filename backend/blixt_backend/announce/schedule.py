@@ -33,8 +33,9 @@ class Schedule:
         delays = ((timing.probe, Step.CLAIM), *((delay, Step.REPEAT) for delay in timing.repeats))
         #: Each step with the delay after the one before.
         self._steps = ((0.0, Step.PROBE), *delays)
-        self._rate, self._burst = timing.rate, timing.burst
-        self._allowance, self._counted_at = float(timing.burst), -inf
+        self._interval, self._burst = 1 / timing.rate, timing.burst
+        #: From when on something more may be said.
+        self._free_at = -inf
         #: (due, serial number, position in the steps, address)
         self._heap: list[tuple[float, int, int, PackedAddress]] = []
         self._serials: dict[PackedAddress, int] = {}
@@ -68,12 +69,9 @@ class Schedule:
                 del self._serials[address]
             yield self._steps[position][1], address
 
-    def next_event(self, now: float) -> float:
+    def next_event(self) -> float:
         """When `due` has something again."""
-        if not self._heap:
-            return inf
-        soonest = self._heap[0][0]
-        return max(soonest, now + (1 - self._allowance) / self._rate) if self._allowance < 1 else soonest
+        return max(self._heap[0][0], self._free_at) if self._heap else inf
 
     def _plan(self, address: PackedAddress, at: float, position: int) -> None:
         self._serial += 1
@@ -81,9 +79,9 @@ class Schedule:
         heappush(self._heap, (at, self._serial, position, address))
 
     def _allowed(self, now: float) -> bool:
-        gained = (now - self._counted_at) * self._rate
-        self._allowance, self._counted_at = min(self._allowance + gained, self._burst), now
-        if self._allowance < 1:
+        """Whether something may be said now; then it counts as said."""
+        if now < self._free_at:
             return False
-        self._allowance -= 1
+        # What wasn't said before may be made up for, as far as a burst goes.
+        self._free_at = max(self._free_at, now - self._burst * self._interval) + self._interval
         return True

@@ -244,4 +244,4 @@ class Session:
         if self._undecided and self.ready:
             return now
         look = inf if self.ready else now + _LOOK_SECONDS
-        return min(self._beat_at, self._peers.next_event(now), self.holdings.next_event(now), look)
+        return min(self._beat_at, self._peers.next_event(now), self.holdings.next_event(), look)
