@@ -31,6 +31,7 @@ def test_help_shows_the_options_of_the_chosen_plane() -> None:
     assert result.exit_code == 0
     assert "--print [json|table]" in result.output
     assert "--api ADDRESS" in result.output
+    assert "--announce INTERFACE" in result.output
     assert "blixt-backend --interface eth0" in result.output
 
 
@@ -44,6 +45,11 @@ def test_help_shows_the_options_of_the_chosen_plane() -> None:
         ((*PRINT, "--api", "::1:12090"), "'::1:12090' is not HOST:PORT, [IPV6]:PORT"),
         ((*PRINT, "--api", "unix:"), "lacks a path"),
         ((*PRINT, "--node-name", ""), "--node-name is empty"),
+        ((*PRINT, "--announce", ""), "'' is no name of an interface"),
+        ((*PRINT, "--announce", "eth*"), "'eth*' is no name of an interface"),
+        ((*PRINT, "--announce", "sixteen-letters-"), "'sixteen-letters-' is no name of an interface"),
+        ((*PRINT, "--announce", "eth0", "--announce-group", ""), "it is empty"),
+        ((*PRINT, "--announce", "eth0", "--node-name", "n" * 254), "longer than 253 bytes"),
         ((*PRINT, "--print", "xml"), "'xml' is not one of 'json', 'table'"),
         ((*PRINT, "--no-such-option"), "No such option"),
         ((*PRINT, "--tls-ca", "/no/such/file"), "does not exist"),

@@ -77,6 +77,28 @@ async def test_rounds_are_applied_and_acknowledged() -> None:
     assert script.closed
 
 
+async def test_what_is_in_force_is_told_and_what_failed_is_not() -> None:
+    script, plane, stop, told = Script(), RecordingPlane(), asyncio.Event(), list[tuple[int, set[str]]]()
+
+    def on_applied(change: ChangeSet) -> None:
+        assert script.applied_revision < change.revision
+        told.append((change.revision, set(change.changed)))
+
+    running = asyncio.create_task(Driver(script, plane, AT_ONCE, on_applied).run(stop))
+    script.send(RESET, set_op(*service("ns/a")), revision=1)
+    await until(lambda: len(told) == 1)
+    plane.fail(2)
+    script.send(set_op(*service("ns/b")), revision=2)
+    script.send(set_op(*service("ns/c")), revision=3)
+    await until(lambda: script.applied_revision == 3)
+    stop.set()
+    await running
+    # The first one that succeeds after a failure is whole.
+    assert told[0] == (1, {"ns/a"})
+    assert told[1][1] >= {"ns/a", "ns/b"}
+    assert plane.attempts == len(told) + 2
+
+
 async def test_an_empty_round_is_acknowledged_without_an_apply() -> None:
     script, plane = Script(), RecordingPlane()
     async with driving(script, plane):

@@ -75,6 +75,8 @@ def land() -> Iterator[Land]:
         blixt = Blixt(built, frontend_options=[POOLS], backend_options=["--announce", "eth0"])
         blixt.start()
         built.client.ip(*(f"route replace {network} dev eth0" for network in ON_LINK))
+        # A bridge that no longer knows where a MAC is tries every port, and each node would take the packet.
+        built.fabric.ip(*(f"link set to-{node.name} type bridge_slave flood off" for node in built.nodes))
         blixt.apply("ready")
         yield Land(built, blixt, servers)
 
@@ -168,6 +170,20 @@ def test_another_node_takes_over_from_one_that_dies(
         land.await_holder(address, lost)
     with capsys.disabled():
         print(f" [new connections after {seconds[4]:.1f} s (IPv4), {seconds[6]:.1f} s (IPv6)] ", end="")
+
+
+def test_a_node_without_a_carrier_holds_nothing_and_comes_back(land: Land, space: Space) -> None:
+    """Its daemon lives, and its cable is pulled: it must not go on as if the others were dead."""
+    name = land.await_holder(space.outside4)
+    daemon = land.backend(name)
+    mark = daemon.log.stat().st_size
+    land.cluster.fabric.ip(f"link set to-{name} down")
+    try:
+        land.await_holder(space.outside4, OTHER[name])
+    finally:
+        land.cluster.fabric.ip(f"link set to-{name} up")
+    land.await_holder(space.outside4, name)
+    assert "interface eth0 is not there, or not up" in daemon.log.read_text()[mark:]
 
 
 def await_answers(answers: Counter[str], more: int) -> None:
