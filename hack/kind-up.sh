@@ -139,7 +139,7 @@ explain() {
 	cat <<-END
 
 		Blixt is up. The demo's Gateway listens on $address, TCP and UDP port 8080; each answer is a pod's name.
-		Addresses are not announced on a network yet, so lead them to a node by a route (Linux):
+		Only the nodes know these addresses, so lead them to a node by a route (Linux):
 		  sudo ip route replace $prefix via $node
 		  for i in 1 2 3 4; do nc $address 8080 </dev/null; done
 		  echo | nc -u -w1 $address 8080

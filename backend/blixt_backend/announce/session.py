@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from random import Random
 
@@ -26,10 +27,8 @@ from blixt_backend.announce.report import Report
 from blixt_backend.announce.timing import Timing
 from blixt_backend.model import PackedAddress
 
-log = logging.getLogger(__name__)
-
 #: Addresses that are decided on before other things get their turn.
-_ADDRESSES_AT_ONCE = 500
+_ADDRESSES_AT_ONCE = 100
 #: How often a node that listens looks whether it has heard enough.
 _LOOK_SECONDS = 0.2
 
@@ -198,7 +197,7 @@ class Session:
             self.decide(self._claims.addresses)
 
     def _elect(self, now: float) -> None:
-        for address in list(self._undecided)[:_ADDRESSES_AT_ONCE]:
+        for address in list(islice(self._undecided, _ADDRESSES_AT_ONCE)):
             del self._undecided[address]
             node = holder(address, self._claims.candidates(address, self._candidates))
             if address in self._taken and node is not None:
