@@ -52,6 +52,15 @@ class Land(World):
     def backend(self, node: str) -> Daemon:
         return self.blixt.backends[node]
 
+    def await_verdict(self, address: str) -> str:
+        """What the client's kernel makes of a neighbour that it asks: REACHABLE or FAILED."""
+
+        def verdict() -> str:
+            state = self.client.run("ip", "neigh", "show", address, "dev", "eth0").stdout.split()[-1]
+            return "" if state == "PROBE" else state
+
+        return wait_for(verdict, f"an answer for {address}, or none", PATIENCE)
+
     def forget_neighbours(self) -> None:
         """Know as little as a client that has just come."""
         self.client.ip("neigh flush dev eth0")
@@ -105,6 +114,15 @@ def test_traffic_comes_by_arp_and_ndp_alone(land: Land, space: Space) -> None:
 def test_exactly_one_node_answers(land: Land, space: Space) -> None:
     for address in space.outside:
         assert [len(answering(land.cluster, land.client, address)) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_neighbour_that_is_in_doubt_is_confirmed(land: Land, space: Space) -> None:
+    """Hosts ask again by unicast before an entry runs out: such questions come to the node itself."""
+    for address in space.outside:
+        mac = land.cluster[land.await_holder(address)].mac
+        land.client.ip(f"neigh replace {address} dev eth0 lladdr {mac} nud probe")
+
+        assert land.await_verdict(address) == "REACHABLE"
 
 
 def test_what_the_pools_give_a_service_is_answered_for_until_it_is_gone(land: Land) -> None:

@@ -144,6 +144,33 @@ async def test_an_interface_is_waited_for_and_followed(
     assert "no longer announcing 192.0.2.1 on u0 (no node is to)" in caplog.messages
 
 
+async def test_frames_of_others_are_not_heard(namespace: Callable[[str], None]) -> None:
+    """Those of another host's MAC, and of a VLAN that has, or might have, an interface of its own."""
+    await asyncio.to_thread(plug, namespace)
+    peer = Peer()
+    announcing = Announcing("node1", ON_U0)
+    announcing.applied(change(balanced("a", [A])))
+    async with running(announcing):
+        await peer.beat(State.READY)
+        await peer.answers(A)
+
+        def asking(name: int, to: Mac, tag: bytes = b"") -> bytes:
+            frame = frames.arp_question(A, to, PEER_MAC, ip(f"203.0.113.{name}"))
+            return frame[:12] + tag + frame[12:]
+
+        peer.send(asking(1, Mac(bytes.fromhex("020000000099"))))
+        peer.send(asking(2, frames.BROADCAST, bytes.fromhex("81000005")))
+        peer.send(asking(3, frames.BROADCAST, bytes.fromhex("8100e000")))  # a priority, and no VLAN
+        peer.send(asking(4, MAC))
+        answered = []
+        while 4 not in answered:
+            frame = await peer.until(lambda frame: frame.destination == PEER_MAC)
+            arp = frames.parse_arp(frame.payload)
+            if arp and arp.sender == A:
+                answered.append(arp.target[3])
+        assert [name for name in answered if name < 77] == [3, 4]
+
+
 async def test_the_last_words(namespace: Callable[[str], None]) -> None:
     await asyncio.to_thread(plug, namespace)
     peer = Peer()
