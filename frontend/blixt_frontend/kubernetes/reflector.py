@@ -49,6 +49,7 @@ class Reflector:
         self._broke_off = False  # since then, another server may have taken this one's place
         self._garbage_at = ""
         self._complaint = ""
+        self._failed_with = 0  # the last failure's status
 
     async def run(self) -> None:
         """Returns if the kind is not served (any more); otherwise only cancelling ends it."""
@@ -81,10 +82,14 @@ class Reflector:
     def _failed(self, error: ApiError, backoff: Backoff, lasted: float) -> float:
         """Seconds until the next attempt."""
         self._broke_off = True
+        again, self._failed_with = error.status == self._failed_with, error.status
         if error.status == 410:
             log.info("%s: %s; listing anew", self._kind.name, error)
             self._version = ""
-            return backoff.next(lasted, error.retry_after)
+            # The server is well, however long it was not: it need not be spared before it says so twice.
+            return (backoff if again else Backoff(self._pace)).next(lasted, error.retry_after)
+        if error.status == 403 and not again:
+            return backoff.next(lasted, error.retry_after)  # one that just starts hasn't read its rules yet
         if error.status == 400:
             self._version = ""  # a version that the server does not understand is not its own
         if error.reason == SILENT:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,20 @@ class TestExpiry:
                 assert ports(follower)["b"] == 81
                 told = [one.key.name for batch in follower.batches for one in batch.upserts]
                 assert sorted(told) == ["a", "b", "b", "c", "d", "e"]
+
+    async def test_after_a_time_of_trouble_all_is_listed_without_a_long_pause(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server is well again, and says what to do."""
+        monkeypatch.setattr(random, "uniform", lambda _, most: 0.0 if most <= FAST.first else 1000.0)
+        async with api_server() as server, follow(server) as follower:
+            await follower.has()
+            await until(lambda: server.watching("services") == 1)
+            server.hang_watches()
+            server.put("services", service("a"))
+            server.compact()
+            server.end_watches()  # after which the next pause would be a long one
+            await follower.has("Service/a")
 
     async def test_bookmarks_keep_the_version_young(self) -> None:
         async with api_server() as server, follow(server) as follower:
@@ -333,6 +349,15 @@ class TestRefusals:
         assert {query.get("fieldSelector") for query in queries} == {"type=kubernetes.io/tls"}
         others = [query for plural, query in server.queries if plural != "secrets"]
         assert not any("fieldSelector" in query for query in others)
+
+    async def test_a_server_that_has_not_read_its_rules_yet(self, caplog: Any) -> None:
+        """One that has just started refuses for a moment: no reason to wait long, or to ask for rights."""
+        async with api_server() as server:
+            server.put("services", service("a"))
+            server.refuse("list", "services", 403, "Forbidden")
+            async with follow(server, replace(FAST, forbidden=1000)) as follower:
+                await follower.has("Service/a")
+        assert "Forbidden" not in caplog.text
 
     async def test_a_kind_that_may_not_be_watched_any_more(self) -> None:
         async with api_server() as server:
