@@ -22,7 +22,7 @@ from blixt_lab.host import Host
 from blixt_lab.lab import Lab, open_lab
 
 #: Where clients send what is meant for services: load balancer addresses and cluster IPs.
-SERVICE_NETWORKS = ("192.0.2.0/24", "10.96.0.0/16", "2001:db8:100::/64", "fd00:10:96::/112", "198.18.0.0/15")
+SERVICE_NETWORKS = ("192.0.2.0/24", "10.96.0.0/12", "2001:db8:100::/64", "fd00:10:96::/112", "198.18.0.0/15")
 
 _CONTROL4, _CONTROL6 = "172.18.0.1", "fd00:172:18::1"
 _GATEWAY4 = "169.254.1.1"

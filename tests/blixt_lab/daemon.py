@@ -49,6 +49,15 @@ class Daemon:
         """SIGTERM; the exit code. Raises subprocess.TimeoutExpired."""
         return self._signal(signal.SIGTERM, timeout)
 
+    def pause(self) -> None:
+        """SIGSTOP: connections stay up, and nothing comes through them any more."""
+        assert self._process, f"{self.name} was never started"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process, f"{self.name} was never started"
+        self._process.send_signal(signal.SIGCONT)
+
     def log_tail(self, lines: int = 20) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 

@@ -94,6 +94,11 @@ class Background(Generic[Watched]):
             raise self._error
         return self.result
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended by an error, which `stop` raises."""
+        return self._error is not None
+
     def __enter__(self) -> Background[Watched]:
         return self
 
