@@ -149,7 +149,7 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 		return VERDICT_DROP;
 	entry = &pair->entry;
 	hash = hash_flow(&packet->flow);
-	reason = choose(service, &packet->flow, hook, hash, tick, &choice);
+	reason = choose(service, &packet->flow, hook == FROM_NETWORK, hash, tick, &choice);
 	if (old && reason == DROP_NONE)
 		partner = partner_to_reuse(packet, old, &choice, pair, hook);
 	if (old && !partner)

@@ -2,14 +2,21 @@
 /* A new flow's endpoint: by the service's source ranges, its clients' affinity, and its slots. */
 #pragma once
 
-#include "connection.h"
+#include "endpoint.h"
 #include "maps.h"
-#include "way.h"
+#include <bpf/bpf_endian.h>
+#include <linux/in.h>
 
 /* By userspace: the same as long as the node's pins live, so that a flow thrown out of the LRU finds its endpoint again. */
 const volatile __u64 hash_seed = 0;
 
 #define HASH_MULTIPLIER 0x9E3779B97F4A7C15ULL /* 2^64 / golden ratio */
+
+static __always_inline __u64 mix(__u64 hash, __u32 word)
+{
+	hash = (hash ^ word) * HASH_MULTIPLIER;
+	return hash ^ hash >> 32;
+}
 
 static __always_inline __u64 hash_flow(const struct flow *flow)
 {
@@ -17,10 +24,8 @@ static __always_inline __u64 hash_flow(const struct flow *flow)
 	__u64 hash = hash_seed;
 
 #pragma unroll
-	for (int i = 0; i < (int)(sizeof(*flow) / sizeof(*word)); i++) {
-		hash = (hash ^ word[i]) * HASH_MULTIPLIER;
-		hash ^= hash >> 32;
-	}
+	for (int i = 0; i < (int)(sizeof(*flow) / sizeof(*word)); i++)
+		hash = mix(hash, word[i]);
 	return hash;
 }
 
@@ -56,9 +61,9 @@ static __always_inline bool source_allowed(const struct service *service, const 
 
 static __always_inline bool take_endpoint(__u32 index, struct choice *choice)
 {
-	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &index);
+	struct endpoint *endpoint = live_endpoint(index);
 
-	if (!endpoint || !(endpoint->flags & ENDPOINT_LIVE))
+	if (!endpoint)
 		return false;
 	choice->endpoint = index;
 	choice->generation = endpoint->generation;
@@ -107,15 +112,18 @@ static __always_inline enum drop_reason choose_by_slot(const struct slot_range *
 	return take_endpoint(endpoint, choice) ? DROP_NONE : DROP_NO_ENDPOINT;
 }
 
-/* DROP_NONE, and `choice` is filled; else why there is no endpoint for this flow. */
-static __always_inline enum drop_reason choose(const struct service *service, const struct flow *flow, int hook,
+/*
+ * DROP_NONE, and `choice` is filled; else why there is no endpoint for this flow. `outside`: the client is in the
+ * network, not on this node.
+ */
+static __always_inline enum drop_reason choose(const struct service *service, const struct flow *flow, bool outside,
 					       __u64 hash, __u32 tick, struct choice *choice)
 {
-	const struct slot_range *range = hook == FROM_NETWORK ? &service->outside : &service->inside;
-	__u32 drop_when_empty = hook == FROM_NETWORK ? SERVICE_DROP_OUTSIDE : SERVICE_DROP_INSIDE;
+	const struct slot_range *range = outside ? &service->outside : &service->inside;
+	__u32 drop_when_empty = outside ? SERVICE_DROP_OUTSIDE : SERVICE_DROP_INSIDE;
 	enum drop_reason reason;
 
-	if (hook == FROM_NETWORK && (service->flags & SERVICE_SOURCE_RANGES) && !source_allowed(service, flow))
+	if (outside && (service->flags & SERVICE_SOURCE_RANGES) && !source_allowed(service, flow))
 		return DROP_SOURCE_RANGE;
 	if (!range->count)
 		return service->flags & drop_when_empty ? DROP_POLICY_LOCAL : DROP_NO_ENDPOINT;

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "checksum.h"
+#include "endpoint.h"
 #include "maps.h"
 #include "packet.h"
-
-#define UDP_IDLE_TICKS 120
+#include "tick.h"
 
 /* Both entries are put together here: the stack of 512 bytes has no room for them in IPv6. */
 struct pair {
@@ -30,11 +30,6 @@ static __always_inline struct pair *empty_pair(void)
 	if (pair)
 		__builtin_memset(pair, 0, sizeof(*pair));
 	return pair;
-}
-
-static __always_inline __u32 current_tick(void)
-{
-	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 }
 
 static __always_inline bool is_reply(const struct connection *connection)
@@ -169,7 +164,7 @@ static __always_inline bool is_over(const struct connection *entry)
 /* An entry made anew by its partner has no time yet. */
 static __always_inline bool is_idle(const struct connection *entry, __u32 tick)
 {
-	return entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS;
+	return is_idle_since(entry->seen_tick, tick);
 }
 
 enum fate {
@@ -185,8 +180,8 @@ static __always_inline enum fate fate_of(const struct packet *packet, const stru
 
 	if (is_reply(entry))
 		return FATE_GOES_ON;
-	endpoint = bpf_map_lookup_elem(&endpoints, &entry->endpoint);
-	if (!endpoint || !(endpoint->flags & ENDPOINT_LIVE) || endpoint->generation != entry->generation)
+	endpoint = same_endpoint(entry->endpoint, entry->generation);
+	if (!endpoint)
 		return packet->flow.protocol == IPPROTO_TCP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;
 	if (opens(packet))
 		return is_over(entry) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;

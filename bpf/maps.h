@@ -7,6 +7,7 @@
 
 #include "types.h"
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
 
 #define MAP(name_, type_, key_, value_, entries_, flags_)                                                              \
 	struct {                                                                                                       \

@@ -45,9 +45,11 @@ MUTATIONS = (
     Mutation("one-extension-less", "packet.h", "MAX_EXTENSION_HEADERS 6", "MAX_EXTENSION_HEADERS 5", IPV6),
     Mutation("farther-transport", "packet.h", "NETWORK_OFFSET + 240", "NETWORK_OFFSET + 248", IPV6),
     Mutation("short-ttl-goes-on", "balance.h", "packet.ttl <= 1", "packet.ttl < 1"),
-    Mutation("generation-not-checked", "connection.h", " || endpoint->generation != entry->generation", ""),
+    Mutation(
+        "generation-not-checked", "endpoint.h", "endpoint && endpoint->generation == generation", "endpoint"
+    ),
     Mutation("reused-after-one-fin", "connection.h", "== CONNECTION_CLOSED_BY_BOTH", "!= 0"),
-    Mutation("udp-idle-later", "connection.h", "UDP_IDLE_TICKS 120", "UDP_IDLE_TICKS 121"),
+    Mutation("udp-idle-later", "tick.h", "UDP_IDLE_TICKS 120", "UDP_IDLE_TICKS 121"),
     Mutation(
         "partner-key-wrong-port",
         "connection.h",
@@ -107,7 +109,7 @@ MUTATIONS = (
     Mutation(
         "source-ranges-inside",
         "choose.h",
-        "hook == FROM_NETWORK && (service->flags & SERVICE_SOURCE_RANGES)",
+        "outside && (service->flags & SERVICE_SOURCE_RANGES)",
         "(service->flags & SERVICE_SOURCE_RANGES)",
     ),
     Mutation("no-hairpin", "masquerade.h", "same_address(&flow->source, &choice->address) ||", ""),
@@ -151,9 +153,9 @@ MUTATIONS = (
     Mutation("client-s-entry-written-over", "masquerade.h", "if (!there || !is_reply(there))", "if (!there)"),
     Mutation(
         "idle-without-a-time",
-        "connection.h",
-        "entry->seen_tick && tick - entry->seen_tick",
-        "tick - entry->seen_tick",
+        "tick.h",
+        "seen_tick && tick - seen_tick",
+        "tick - seen_tick",
     ),
     Mutation("own-source-not-marked", "masquerade.h", "pair->entry.flags |= CONNECTION_MASQUERADED;", ""),
     Mutation(
