@@ -52,7 +52,7 @@ fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
 	.venv/bin/ruff format .
 	clang-format -i $(C_FILES)
 
-bpf: $(OBJECTS)/blixt4.bpf.o $(OBJECTS)/blixt6.bpf.o ## Compile the eBPF programs, once for each family
+bpf: $(foreach object,blixt sock,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o) ## Compile the eBPF programs, once for each family
 
 test: $(VENV) $(STAMPS)/lab bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
 	@echo "the tests against a real control plane (tests/e2e) are not among these: make test-e2e"
@@ -90,10 +90,12 @@ $(STAMPS)/%: hack/setup.sh
 	@mkdir -p $(@D)
 	@touch $@
 
-$(OBJECTS)/blixt4.bpf.o: FAMILY_FLAGS :=
-$(OBJECTS)/blixt6.bpf.o: FAMILY_FLAGS := -DBLIXT_IPV6
-$(OBJECTS)/%.bpf.o: bpf/blixt.bpf.c Makefile | $(STAMPS)/build
+$(OBJECTS)/%4.bpf.o: bpf/%.bpf.c Makefile | $(STAMPS)/build
 	@mkdir -p $(@D) build
-	$(CLANG) $(BPF_FLAGS) $(FAMILY_FLAGS) -MMD -MP -MF build/$*.d -MT $@ -c $< -o $@
+	$(CLANG) $(BPF_FLAGS) -MMD -MP -MF build/$*4.d -MT $@ -c $< -o $@
 
--include build/blixt4.d build/blixt6.d
+$(OBJECTS)/%6.bpf.o: bpf/%.bpf.c Makefile | $(STAMPS)/build
+	@mkdir -p $(@D) build
+	$(CLANG) $(BPF_FLAGS) -DBLIXT_IPV6 -MMD -MP -MF build/$*6.d -MT $@ -c $< -o $@
+
+-include $(wildcard build/*.d)

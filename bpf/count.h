@@ -3,7 +3,6 @@
 #pragma once
 
 #include "maps.h"
-#include "packet.h"
 
 static __always_inline void count_drop(__u32 reason)
 {
@@ -19,6 +18,15 @@ static __always_inline void count_refused(__u32 service)
 
 	if (count)
 		count->refused++;
+}
+
+/* Of a socket: its packets go by unseen. */
+static __always_inline void count_socket(__u32 service)
+{
+	struct service_counters *count = bpf_map_lookup_elem(&counters, &service);
+
+	if (count)
+		count->connections++;
 }
 
 /* A connection, with its first packet. */

@@ -170,6 +170,31 @@ struct affinity {
 };
 SIZED(struct affinity, 12, 12);
 
+enum socket_side {
+	SOCKET_SERVICE = 0,  /* where the program sends to; the peer is the endpoint that it gets */
+	SOCKET_ENDPOINT = 1, /* where answers come from; the peer is the service that the program knows */
+};
+
+/* A socket that is translated, by its cookie, and one of the addresses that it deals with. */
+struct socket_key {
+	__u64 cookie;
+	struct address address;
+	__be16 port;
+	__u8 side;
+	__u8 zero[ADDRESS_WORDS == 1 ? 1 : 5];
+};
+SIZED(struct socket_key, 16, 32);
+
+struct socket_peer {
+	struct address address;
+	__be16 port;
+	__u16 zero;
+	__u32 endpoint;
+	__u32 generation;
+	__u32 seen_tick;
+};
+SIZED(struct socket_peer, 20, 32);
+
 /* Per CPU, one for each service id. */
 struct service_counters {
 	__u64 connections;

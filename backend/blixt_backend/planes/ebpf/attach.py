@@ -57,7 +57,7 @@ class Attacher:
         problems = {}
         for attachments in self._tc:
             for place, error in sync(attachments, places):
-                problems[devices[place.ifindex].name] = str(error)
+                problems[devices[place.target].name] = str(error)
         problems.update(self._apply_xdp(devices))
         return problems
 

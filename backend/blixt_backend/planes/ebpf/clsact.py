@@ -40,10 +40,10 @@ class Clsact:
         return {place for place, _ in attached_programs(self._layout)}
 
     def ensure(self, place: Place) -> None:
-        what = f"attaching {place.hook} to interface {place.ifindex}"
+        what = f"attaching {place.hook} to interface {place.target}"
         with IPRoute() as netlink:
             try:
-                netlink.tc("add", "clsact", place.ifindex)
+                netlink.tc("add", "clsact", place.target)
             except NetlinkError as error:
                 if error.code != errno.EEXIST:
                     raise BpfError(error.code, what) from error
@@ -51,7 +51,7 @@ class Clsact:
                 netlink.tc(
                     "replace-filter",
                     "bpf",
-                    place.ifindex,
+                    place.target,
                     handle=_HANDLE,
                     parent=_parent(place.hook),
                     prio=self._priority,
@@ -64,7 +64,7 @@ class Clsact:
 
     def remove(self, place: Place) -> None:
         with IPRoute() as netlink:
-            _delete(netlink, place.ifindex, _parent(place.hook), self._priority)
+            _delete(netlink, place.target, _parent(place.hook), self._priority)
 
 
 def attached_programs(layout: Layout) -> list[tuple[Place, int]]:

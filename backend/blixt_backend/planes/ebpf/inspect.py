@@ -37,6 +37,7 @@ from blixt_backend.planes.ebpf.links import link_info, pinned_places
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.slots import SlotReader
+from blixt_backend.planes.ebpf.sockets import SOCKETS, is_of_sockets
 
 Row = dict[str, Any]
 _COUNTED = ("services", "endpoints", "source_ranges", "devices", "connections", "affinities")
@@ -281,16 +282,19 @@ def _devices(pins: Pins, found: Sequence[Layout]) -> list[Row]:
 
 def _hooks(pins: Pins, layout: Layout) -> Iterator[Row]:
     for place in pinned_places(pins.links(layout)):
-        fd = obj_get(pins.links(layout) / f"{place.hook}-{place.ifindex}")
+        fd = obj_get(pins.links(layout) / f"{place.hook}-{place.target}")
         try:
             info = link_info(fd)
         finally:
             os.close(fd)
-        name = _interface(place.ifindex) if info.ifindex else ""
+        on_socket = is_of_sockets(place)
+        name = ""
+        if info.target:
+            name = f"cgroup {place.target}" if on_socket else _interface(place.target)
         yield {
             "family": layout.name,
             "interface": name,
-            "ifindex": place.ifindex,
+            "ifindex": 0 if on_socket else place.target,
             "hook": place.hook,
             "by": "link",
             "program_id": info.program,
@@ -298,8 +302,8 @@ def _hooks(pins: Pins, layout: Layout) -> Iterator[Row]:
     for place, program in clsact.attached_programs(layout):
         yield {
             "family": layout.name,
-            "interface": _interface(place.ifindex),
-            "ifindex": place.ifindex,
+            "interface": _interface(place.target),
+            "ifindex": place.target,
             "hook": place.hook,
             "by": "clsact",
             "program_id": program,
@@ -313,7 +317,7 @@ def _unfit(pins: Pins, layout: Layout) -> int:
 
 
 def _map_sizes(pins: Pins, layout: Layout) -> Iterator[Row]:
-    for name in _COUNTED:
+    for name in (*_COUNTED, *([SOCKETS] if (pins.maps(layout) / SOCKETS).exists() else [])):
         with BpfMap.open(pins.maps(layout) / name) as opened:
             size = opened.info.max_entries
             if name == "endpoints":  # an array: what counts is who lives in it, and index 0 is nobody's

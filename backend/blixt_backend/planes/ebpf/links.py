@@ -1,8 +1,9 @@
-"""Programs on devices, as pinned links: traffic goes on without a process,
+"""Programs on devices and cgroups, as pinned links: traffic goes on without a process,
 and a program is swapped atomically.
 
-A link's pin is called `<hook>-<ifindex>`. A device that goes leaves a link to nothing behind (ifindex 0),
-which is removed at the next look. All calls must run in the network namespace of the devices.
+A link's pin is called `<hook>-<target>`: the device's ifindex, or the cgroup's id. A device that goes
+leaves a link to nothing behind (target 0), which is removed at the next look. All calls must run in the
+network namespace of the devices.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ from blixt_backend.planes.ebpf.libbpf import (
 log = logging.getLogger(__name__)
 
 _NO_SUCH_DEVICE = 0x7FFFFFFF
+_LINK_TYPE_CGROUP = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A place on a device: the program, bpf_attach_type, and the flags of the link's creation."""
+    """A place on a device or cgroup: the program, bpf_attach_type, and the flags of the link's creation."""
 
     name: str
     program: str
@@ -52,6 +54,17 @@ HOOKS = {
         Hook("node_egress", "node_egress", 47),  # BPF_TCX_EGRESS
         Hook("xdp_native", "uplink_xdp", 37, 1 << 2),  # BPF_XDP, XDP_FLAGS_DRV_MODE
         Hook("xdp_generic", "uplink_xdp", 37, 1 << 1),  # XDP_FLAGS_SKB_MODE
+        Hook("connect4", "socket_connect", 10),  # BPF_CGROUP_INET4_CONNECT, and so on
+        Hook("connect6", "socket_connect", 11),
+        Hook("connect6_mapped", "mapped_connect", 11),
+        Hook("sendmsg4", "socket_sendmsg", 14),
+        Hook("sendmsg6", "socket_sendmsg", 15),
+        Hook("recvmsg4", "socket_recvmsg", 19),
+        Hook("recvmsg6", "socket_recvmsg", 20),
+        Hook("recvmsg6_mapped", "mapped_recvmsg", 20),
+        Hook("getpeername4", "socket_getpeername", 29),
+        Hook("getpeername6", "socket_getpeername", 30),
+        Hook("getpeername6_mapped", "mapped_getpeername", 30),
     )
 }
 
@@ -61,10 +74,10 @@ XDP_HOOKS = ("xdp_native", "xdp_generic")
 
 
 class Place(NamedTuple):
-    """A hook of a device."""
+    """A hook of a device, by its ifindex, or of a cgroup, by its id."""
 
     hook: str
-    ifindex: int
+    target: int
 
 
 class Attachments(Protocol):
@@ -86,23 +99,30 @@ class _CreateOptions(ctypes.Structure):
 
 
 class LinkInfo(NamedTuple):
-    """struct bpf_link_info: ids of link and program, the device's ifindex (0: it is gone)."""
+    """struct bpf_link_info: ids of link and program, the device's ifindex or the cgroup's id.
+
+    A target of 0: it is gone.
+    """
 
     id: int
     program: int
-    ifindex: int
+    target: int
 
 
 def link_info(fd: int) -> LinkInfo:
-    _, number, program, ifindex = struct.unpack_from("III4xI", object_info(fd, 64))
-    return LinkInfo(number, program, ifindex)
+    kind, number, program, ifindex, upper = struct.unpack_from("III4xII", object_info(fd, 64))
+    return LinkInfo(number, program, ifindex | upper << 32 if kind == _LINK_TYPE_CGROUP else ifindex)
 
 
 class Links:
     """Pinned links of one family's programs, on the named hooks only."""
 
-    def __init__(self, folder: Path, programs: Mapping[str, int], hooks: Iterable[str]) -> None:
+    def __init__(
+        self, folder: Path, programs: Mapping[str, int], hooks: Iterable[str], cgroup: int | None = None
+    ) -> None:
+        """`cgroup`: a descriptor of the one that all places are in; None: they are on devices."""
         self._folder = folder
+        self._cgroup = cgroup
         self._hooks = frozenset(hooks)
         self._programs = programs
         self._ids = {name: program_id(fd) for name, fd in programs.items()}
@@ -115,10 +135,11 @@ class Links:
         if pin.exists() and self._taken_over(pin, hook):
             return
         options = _CreateOptions(sz=ctypes.sizeof(_CreateOptions), flags=hook.flags)
+        target, kind = (place.target, "interface") if self._cgroup is None else (self._cgroup, "cgroup")
         made = library().bpf_link_create(
-            self._programs[hook.program], place.ifindex, hook.attach_type, byref(options)
+            self._programs[hook.program], target, hook.attach_type, byref(options)
         )
-        fd = checked(made, f"attaching {hook.name} to interface {place.ifindex}")
+        fd = checked(made, f"attaching {hook.name} to {kind} {place.target}")
         try:
             obj_pin(fd, pin)
         finally:
@@ -128,17 +149,17 @@ class Links:
         unpin(self._pin(place))
 
     def _pin(self, place: Place) -> Path:
-        return self._folder / f"{place.hook}-{place.ifindex}"
+        return self._folder / f"{place.hook}-{place.target}"
 
     def _taken_over(self, pin: Path, hook: Hook) -> bool:
-        """Whether the pinned link now runs our program; a link to a device that is gone is unpinned."""
+        """Whether the pinned link now runs our program; a link to what is gone is unpinned."""
         fd = obj_get(pin)
         try:
             info = link_info(fd)
-            if info.ifindex:
+            if info.target:
                 if info.program != self._ids[hook.program]:
                     result = library().bpf_link_update(fd, self._programs[hook.program], None)
-                    if result != -errno.ENOLINK:  # the device went just now
+                    if result != -errno.ENOLINK:  # it went just now
                         checked(result, f"swapping the program of {pin.name}")
                         return True
                 else:
@@ -172,7 +193,7 @@ def unpin(pin: Path) -> None:
 def pinned_places(folder: Path) -> list[Place]:
     """What the pins in a folder say, in order."""
     names = [pin.name.rpartition("-") for pin in folder.iterdir()] if folder.is_dir() else []
-    return sorted(Place(hook, int(ifindex)) for hook, _, ifindex in names)
+    return sorted(Place(hook, int(target)) for hook, _, target in names)
 
 
 def tcx_is_supported(program: int) -> bool:
@@ -201,8 +222,8 @@ def sync(attachments: Attachments, wanted: Iterable[Place]) -> list[tuple[Place,
         try:
             attachments.ensure(place)
         except BpfError as error:
-            if not _exists(place.ifindex):  # TC says ENODEV then, XDP EINVAL
-                log.info("interface %d went before %s could be attached", place.ifindex, place.hook)
+            if not _exists(place.target):  # TC says ENODEV then, XDP EINVAL
+                log.info("interface %d went before %s could be attached", place.target, place.hook)
             else:
                 failures.append((place, error))
     return failures

@@ -59,6 +59,8 @@ class Settings:
     pin_root: Path = DEFAULT_ROOT
     sizes: Sizes = field(default_factory=Sizes)
     masquerade_ports: PortRange = field(default_factory=PortRange)
+    socket_lb: bool = False
+    cgroup: Path | None = None
 
 
 def pin_root_option() -> click.Option:
@@ -132,6 +134,22 @@ def options() -> list[click.Parameter]:
             help="Source ports towards endpoints on other nodes: below node ports and ephemeral ports, "
             "so that they meet no socket of this node.",
         ),
+        click.Option(
+            ["--socket-lb"],
+            type=click.Choice(["on", "off"]),
+            default="off",
+            show_default=True,
+            help="Choose endpoints for this node's own clients, pods and host, when they connect or send a "
+            "datagram, instead of for their packets. Other programs on the node (the pods' network policies, "
+            "meshes) then see the endpoint's address.",
+        ),
+        click.Option(
+            ["--cgroup"],
+            type=click.Path(file_okay=False, path_type=Path),
+            default=None,
+            help="Whose sockets --socket-lb is for: a cgroup2 folder, with all that is below it. Without it, "
+            "the root of the cgroup2 file system.",
+        ),
     ]
 
 
@@ -144,6 +162,8 @@ def settings(
     max_endpoints: int,
     max_connections: int,
     masquerade_ports: PortRange,
+    socket_lb: str,
+    cgroup: Path | None,
 ) -> Settings:
     return Settings(
         interfaces=interfaces,
@@ -152,4 +172,6 @@ def settings(
         pin_root=pin_root.absolute(),
         sizes=Sizes(max_services, max_endpoints, max_connections),
         masquerade_ports=masquerade_ports,
+        socket_lb=socket_lb == "on",
+        cgroup=cgroup,
     )

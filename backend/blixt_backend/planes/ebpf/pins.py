@@ -18,6 +18,7 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from blixt_backend.planes.base import PlaneError
 from blixt_backend.planes.ebpf.layout import LAYOUT_VERSION, Layout
@@ -130,14 +131,30 @@ def ensure_bpffs(root: Path) -> None:
         ) from error
 
 
-def filesystem_of(path: Path) -> str:
-    """The type of the file system that holds `path`, whether or not it is there yet (proc(5), mountinfo)."""
-    best, kind = -1, ""
+class Mount(NamedTuple):
+    """Where a file system is mounted, and its type."""
+
+    point: Path
+    kind: str
+
+
+def mounts() -> list[Mount]:
+    """All of this process's, in the order of mounting (proc(5), mountinfo)."""
+    found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields, _, tail = line.partition(" - ")
         point = Path(fields.split(" ")[4].encode().decode("unicode_escape"))
-        if path.is_relative_to(point) and len(point.parts) >= best:  # a later mount covers an earlier one
-            best, kind = len(point.parts), tail.split(" ")[0]
+        found.append(Mount(point, tail.split(" ")[0]))
+    return found
+
+
+def filesystem_of(path: Path) -> str:
+    """The type of the file system that holds `path`, whether or not it is there yet."""
+    best, kind = -1, ""
+    for mount in mounts():
+        # A later mount covers an earlier one.
+        if path.is_relative_to(mount.point) and len(mount.point.parts) >= best:
+            best, kind = len(mount.point.parts), mount.kind
     return kind
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, ServiceView
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
-from blixt_backend.planes.ebpf import clsact, devices, options
+from blixt_backend.planes.ebpf import clsact, devices, options, sockets
 from blixt_backend.planes.ebpf.attach import Attacher
 from blixt_backend.planes.ebpf.compile import shortcomings
 from blixt_backend.planes.ebpf.kernel import ServiceMaps
@@ -59,6 +59,7 @@ class EbpfPlane(Plane):
         self._maps: list[ServiceMaps] = []
         self._device_maps: list[tuple[Layout, BpfMap]] = []
         self._attacher: Attacher | None = None
+        self._sockets_of: Path | None = None
         self._choice = devices.Choice({}, ())
         self._problems: dict[str, str] = {}
         self._desired: Mapping[str, ServiceView] = {}
@@ -111,6 +112,7 @@ class EbpfPlane(Plane):
         return {
             "pin_root": str(self._pins.root),
             "hooks": "tcx" if self._attacher and self._attacher.uses_tcx else "clsact",
+            "sockets_of": str(self._sockets_of or ""),
             "devices": [
                 {
                     "name": device.name,
@@ -152,6 +154,16 @@ class EbpfPlane(Plane):
         }
         if uplinks:
             raise PlaneError("; ".join(f"{name}: {why}" for name, why in uplinks.items()))
+        self._switch_sockets(rodata["hash_seed"])
+
+    def _switch_sockets(self, hash_seed: int) -> None:
+        if not self._settings.socket_lb:
+            sockets.switch_off(self._pins)
+            return
+        named, sizes = self._settings.cgroup, self._settings.sizes
+        rodata = {"hash_seed": hash_seed}
+        self._sockets_of = sockets.switch_on(self._pins, named, sizes, rodata, self._objects)
+        log.info("endpoints are chosen at the sockets of %s", self._sockets_of)
 
     def _follow(self, links: Sequence[devices.Link]) -> bool:
         """Bring the `devices` maps and the hooks to what is there; whether the

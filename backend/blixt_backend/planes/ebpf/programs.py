@@ -19,7 +19,8 @@ from blixt_backend.planes.ebpf.maps import ARRAY, BPF_F_NO_PREALLOC, HASH, BpfMa
 log = logging.getLogger(__name__)
 
 OBJECTS = Path(__file__).parents[2] / "objects"
-TC_PROGRAMS = ("uplink_ingress", "pod_ingress", "node_egress")
+#: An object's name without the family: programs on devices, and on sockets.
+ON_DEVICES, ON_SOCKETS = "blixt", "sock"
 XDP_PROGRAM = "uplink_xdp"
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _BPF_F_IPV6 = 1 << 7
@@ -43,6 +44,7 @@ class Sizes:
             "endpoints": self.endpoints + 1,  # index 0 is taken
             "connections": self.connections,
             "affinities": max(self.connections // 8, 1),
+            "sockets": max(self.connections // 4, 1),
         }
 
 
@@ -55,34 +57,42 @@ OPTION_OF = {
     "endpoints": "--max-endpoints",
     "connections": "--max-connections",
     "affinities": "--max-connections",
+    "sockets": "--max-connections",
 }
 
 
 class Programs:
-    """Loaded programs of one family. `close` drops them; those behind pinned links run on."""
+    """One family's loaded programs, of one object. `close` drops them; those behind pinned links run on."""
 
     def __init__(self, layout: Layout, loaded: BpfObject) -> None:
         self.layout = layout
         self._object = loaded
-        self.fds = {name: loaded.program_fd(name) for name in (*TC_PROGRAMS, XDP_PROGRAM)}
+        self.fds = {name: loaded.program_fd(name) for name in loaded.programs}
 
     @classmethod
     def load(
-        cls, layout: Layout, folder: Path, sizes: Sizes, rodata: Mapping[str, int], objects: Path = OBJECTS
+        cls,
+        layout: Layout,
+        folder: Path,
+        sizes: Sizes,
+        rodata: Mapping[str, int],
+        objects: Path = OBJECTS,
+        name: str = ON_DEVICES,
     ) -> Programs:
         """Take over the maps pinned in `folder`, make those that are missing. Raises PlaneError, BpfError."""
-        opened = BpfObject(objects / f"blixt{6 if layout is IPV6 else 4}.bpf.o")
+        opened = BpfObject(objects / f"{name}{6 if layout is IPV6 else 4}.bpf.o")
         try:
             missing = rodata.keys() - opened.set_rodata(dict(rodata))
             if missing:
                 raise PlaneError(
                     f"{opened.path.name} lacks {', '.join(sorted(missing))}: build it anew, `make bpf`"
                 )
-            for name, entries in sizes.by_map().items():
-                opened.set_max_entries(name, entries)
-            for name in opened.pinned_by_name():
-                _keep_pinned_size(opened, name, folder / name)
-                opened.set_pin_path(name, folder / name)
+            for map_name, entries in sizes.by_map().items():
+                if map_name in opened.maps:
+                    opened.set_max_entries(map_name, entries)
+            for map_name in opened.pinned_by_name():
+                _keep_pinned_size(opened, map_name, folder / map_name)
+                opened.set_pin_path(map_name, folder / map_name)
             opened.load()
             _ensure_own_maps(folder, opened.max_entries("services"))
             return cls(layout, opened)

@@ -1,0 +1,75 @@
+"""Programs on the sockets of a cgroup (docs/socket-lb.md), both families', behind pinned links."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from blixt_backend.planes.ebpf import cgroups
+from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
+from blixt_backend.planes.ebpf.links import Links, Place, pinned_places, unpin
+from blixt_backend.planes.ebpf.pins import Pins
+from blixt_backend.planes.ebpf.programs import ON_SOCKETS, Programs, Sizes
+
+log = logging.getLogger(__name__)
+
+#: By family, in the order of attaching: what names a service goes before what makes endpoints of services.
+SOCKET_HOOKS: Mapping[Layout, tuple[str, ...]] = {
+    IPV4: (
+        "getpeername4",
+        "getpeername6_mapped",
+        "recvmsg4",
+        "recvmsg6_mapped",
+        "connect4",
+        "connect6_mapped",
+        "sendmsg4",
+    ),
+    IPV6: ("getpeername6", "recvmsg6", "connect6", "sendmsg6"),
+}
+#: The map of what is remembered.
+SOCKETS = "sockets"
+
+
+def switch_on(pins: Pins, named: Path | None, sizes: Sizes, rodata: Mapping[str, int], objects: Path) -> Path:
+    """Have the current programs on the cgroup's sockets, and on no other's; the cgroup. Raises PlaneError,
+    BpfError."""
+    cgroup = cgroups.choose(named)
+    descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        number = os.fstat(descriptor).st_ino
+        for layout, hooks in SOCKET_HOOKS.items():
+            programs = Programs.load(layout, pins.maps(layout), sizes, rodata, objects, ON_SOCKETS)
+            try:
+                links = Links(pins.links(layout), programs.fds, hooks, descriptor)
+                places = [Place(hook, number) for hook in hooks]
+                _detach(pins, layout, links.attached() - set(places))
+                for place in places:
+                    links.ensure(place)
+            finally:
+                programs.close()
+    finally:
+        os.close(descriptor)
+    return cgroup
+
+
+def switch_off(pins: Pins) -> None:
+    """Take the programs off all sockets, and what they remember away. Raises BpfError."""
+    for layout in FAMILIES:
+        attached = [place for place in pinned_places(pins.links(layout)) if is_of_sockets(place)]
+        _detach(pins, layout, attached)
+        (pins.maps(layout) / SOCKETS).unlink(missing_ok=True)
+        if attached:
+            log.info("sockets are left alone again (%s): --socket-lb is off", layout.name)
+
+
+def is_of_sockets(place: Place) -> bool:
+    return any(place.hook in hooks for hooks in SOCKET_HOOKS.values())
+
+
+def _detach(pins: Pins, layout: Layout, places: Iterable[Place]) -> None:
+    """What makes endpoints of services goes before what names the services again."""
+    order = SOCKET_HOOKS[layout]
+    for place in sorted(places, key=lambda place: order.index(place.hook), reverse=True):
+        unpin(pins.links(layout) / f"{place.hook}-{place.target}")

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The rules of a socket (docs/socket-lb.md): a service's address becomes an endpoint's, and back. */
+#pragma once
+
+#include "choose.h"
+#include "count.h"
+#include "sockaddr.h"
+#include "socket.h"
+#include <asm/errno.h>
+#include <bpf/bpf_core_read.h>
+
+#define SOCKET_PROCEED 1
+#define SOCKET_DENY 0 /* the program is told EPERM, unless deny() tells another error */
+
+/*
+ * As the packet that this socket would send. Nobody knows its source before the kernel has looked up the way, so the
+ * client is its network namespace: a pod, or this node. Written as an address of 0.0.0.0/8, or of ::/64, that no
+ * packet comes from, it does not meet the affinities of packets.
+ */
+static __always_inline bool read_flow(struct bpf_sock_addr *context, bool mapped, struct flow *flow)
+{
+	*flow = (struct flow){.destination_port = context->user_port, .protocol = context->protocol};
+	flow->source.word[ADDRESS_WORDS - 1] = bpf_htonl(bpf_get_netns_cookie(context));
+	return read_address(context, mapped, &flow->destination);
+}
+
+static __always_inline __u64 random_hash(void)
+{
+	return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+}
+
+/* The same for all of a socket's datagrams to a service: what the LRU has thrown out is chosen again. */
+static __always_inline __u64 hash_socket(__u64 cookie, const struct flow *flow)
+{
+	return mix(mix(hash_flow(flow), cookie), cookie >> 32);
+}
+
+/* Linux before 5.18 has no way to say which error. */
+static __always_inline int deny(int error)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval))
+		bpf_set_retval(-error);
+	return SOCKET_DENY;
+}
+
+/* What is refused on the wire is refused here; what would be dropped is EPERM, as of a local firewall. */
+static __always_inline int turn_away(const struct service *service, const struct flow *flow, enum drop_reason reason)
+{
+	count_drop(reason);
+	if (!is_refused(service, flow, reason))
+		return SOCKET_DENY;
+	count_refused(service->id);
+	return deny(ECONNREFUSED);
+}
+
+static __always_inline enum drop_reason choose_for_socket(const struct service *service, const struct flow *flow,
+							  __u64 hash, __u32 tick, struct socket_peer *to)
+{
+	struct choice choice = {};
+	enum drop_reason reason = choose(service, flow, false, hash, tick, &choice);
+
+	*to = (struct socket_peer){
+		.address = choice.address,
+		.port = choice.port,
+		.endpoint = choice.endpoint,
+		.generation = choice.generation,
+		.seen_tick = tick,
+	};
+	return reason;
+}
+
+static __always_inline int resolve_connect(struct bpf_sock_addr *context, bool mapped)
+{
+	struct service *service;
+	enum drop_reason reason;
+	struct socket_peer to;
+	struct flow flow;
+
+	if (!read_flow(context, mapped, &flow))
+		return SOCKET_PROCEED;
+	service = find_service(&flow);
+	if (!service)
+		return SOCKET_PROCEED;
+	reason = choose_for_socket(service, &flow, random_hash(), current_tick(), &to);
+	if (reason == DROP_NONE && !remember_service(bpf_get_socket_cookie(context), &flow, &to))
+		reason = DROP_CONNECTIONS_FULL;
+	if (reason != DROP_NONE)
+		return turn_away(service, &flow, reason);
+	count_socket(service->id);
+	write_address(context, mapped, &to.address, to.port);
+	return SOCKET_PROCEED;
+}
+
+static __always_inline int resolve_anew(struct bpf_sock_addr *context, const struct service *service,
+					const struct flow *flow, __u64 cookie, __u32 tick)
+{
+	enum drop_reason reason;
+	struct socket_peer to;
+
+	reason = choose_for_socket(service, flow, hash_socket(cookie, flow), tick, &to);
+	if (reason == DROP_NONE && !(remember_service(cookie, flow, &to) && remember_endpoint(cookie, flow, &to)))
+		reason = DROP_CONNECTIONS_FULL;
+	if (reason != DROP_NONE)
+		return turn_away(service, flow, reason);
+	count_socket(service->id);
+	write_address(context, false, &to.address, to.port);
+	return SOCKET_PROCEED;
+}
+
+/* A datagram with an address of its own. Mapped ones come by IPv4's hook. */
+static __always_inline int resolve_datagram(struct bpf_sock_addr *context)
+{
+	__u64 cookie = bpf_get_socket_cookie(context);
+	__u32 tick = current_tick();
+	struct service *service;
+	struct socket_peer *to;
+	struct flow flow;
+
+	if (!read_flow(context, false, &flow))
+		return SOCKET_PROCEED;
+	service = find_service(&flow);
+	if (!service)
+		return SOCKET_PROCEED;
+	to = find_endpoint(cookie, &flow, tick);
+	if (!to)
+		return resolve_anew(context, service, &flow, cookie, tick);
+	if (to->seen_tick != tick)
+		keep_service(cookie, &flow, to, tick);
+	write_address(context, false, &to->address, to->port);
+	return SOCKET_PROCEED;
+}
+
+/* Whom a datagram came from, or whom a socket is connected to, as the program knows them. */
+static __always_inline int name_service(struct bpf_sock_addr *context, bool mapped)
+{
+	struct socket_peer *service;
+	struct address address;
+
+	if (!read_address(context, mapped, &address))
+		return SOCKET_PROCEED;
+	service = find_service_of(bpf_get_socket_cookie(context), &address, context->user_port);
+	if (service)
+		write_address(context, mapped, &service->address, service->port);
+	return SOCKET_PROCEED;
+}
