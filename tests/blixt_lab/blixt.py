@@ -71,6 +71,8 @@ class Blixt:
     def backend_command(self, node: Host, *more: str) -> list[str]:
         """The command line of a node's backend."""
         arguments = ["--interface", "eth0", "--api", self.api, "--node-name", node.name]
+        if node.cgroup:
+            arguments += ["--cgroup", str(node.cgroup)]
         return [script("blixt-backend"), *arguments, "--pin-root", str(self.pin_root(node)), *more]
 
     def start(self) -> None:

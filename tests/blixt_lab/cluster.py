@@ -35,7 +35,8 @@ class Shape:
     """How large a cluster is, and how its network behaves.
 
     `permanent_neighbours` leaves nothing to ARP and neighbour discovery; `timestamps` is the sysctl
-    tcp_timestamps (2: without random offsets, so that a benchmark's SYNs don't stall on TIME_WAIT).
+    tcp_timestamps (2: without random offsets, so that a benchmark's SYNs don't stall on TIME_WAIT). With
+    `cgroups`, each node has one, for itself and its pods.
     """
 
     nodes: int = 2
@@ -43,6 +44,7 @@ class Shape:
     clients: int = 1
     permanent_neighbours: bool = False
     timestamps: int = 1
+    cgroups: bool = False
 
 
 class Checksums(Enum):
@@ -66,10 +68,14 @@ class Cluster:
         self.control = _on_fabric(lab, "control", 1)
         self.clients = [_on_fabric(lab, f"client{n}", 100 + n) for n in range(1, shape.clients + 1)]
         uplinks = ("eth0", *(f"veth{p}" for p in range(1, shape.pods + 1)))
+        numbers = range(1, shape.nodes + 1)
+        groups = {n: lab.entry.add_cgroup(f"node{n}") if shape.cgroups else None for n in numbers}
         self.nodes = [
-            replace(_on_fabric(lab, f"node{n}", 10 + n), devices=uplinks) for n in range(1, shape.nodes + 1)
+            replace(_on_fabric(lab, f"node{n}", 10 + n), devices=uplinks, cgroup=groups[n]) for n in numbers
         ]
-        self.pods = [_pod(lab, n, p) for n in range(1, shape.nodes + 1) for p in range(1, shape.pods + 1)]
+        self.pods = [
+            replace(_pod(lab, n, p), cgroup=groups[n]) for n in numbers for p in range(1, shape.pods + 1)
+        ]
 
     @property
     def client(self) -> Host:
@@ -141,9 +147,10 @@ def cluster(
     *,
     permanent_neighbours: bool = False,
     timestamps: int = 1,
+    cgroups: bool = False,
 ) -> Iterator[Cluster]:
     """A cluster's network, ready for packets; clients send services' packets to node1. Gone at the end."""
-    shape = Shape(nodes, pods, clients, permanent_neighbours, timestamps)
+    shape = Shape(nodes, pods, clients, permanent_neighbours, timestamps, cgroups)
     with open_lab() as lab:
         built = Cluster(lab, shape)
         _build(built)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from blixt_lab import namespaces
+from blixt_lab import cgroups, namespaces
 
 Result = TypeVar("Result")
 
@@ -26,6 +26,8 @@ class Host:
     mac: str = ""
     #: Devices in it that belong to its node's dataplane: of a node its uplink and its pods' veths.
     devices: tuple[str, ...] = field(default=())
+    #: The cgroup of its processes; None: that of whoever started the lab.
+    cgroup: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -33,7 +35,8 @@ class Host:
 
     def command(self, *argv: str) -> list[str]:
         """The command line that runs `argv` here. Not `ip netns exec`: that hides every bpffs below /sys."""
-        return ["nsenter", f"--net={self.path}", *argv]
+        entering = ["nsenter", f"--net={self.path}", *argv]
+        return cgroups.command(self.cgroup, entering) if self.cgroup else entering
 
     def run(
         self, *argv: str, check: bool = True, stdin: str | None = None, timeout: float = 30.0
@@ -64,7 +67,12 @@ class Host:
 
     def call(self, function: Callable[[], Result]) -> Result:
         """Run a function here in a thread, and wait for its result."""
-        return namespaces.call(self.namespace, function)
+
+        def inside() -> Result:
+            self._join()
+            return function()
+
+        return namespaces.call(self.namespace, inside)
 
     def do(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine here to its end, in an event loop and a thread of its own."""
@@ -72,7 +80,12 @@ class Host:
 
     def enter(self) -> None:
         """Move the calling thread here for good."""
+        self._join()
         namespaces.enter(self.namespace)
+
+    def _join(self) -> None:
+        if self.cgroup:
+            cgroups.join(self.cgroup)
 
     def ip(self, *lines: str) -> None:
         """Run lines of `ip` here."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blixt_lab import namespaces
+from blixt_lab import cgroups, namespaces
 
 RUN = Path("/run/blixt-lab")
 PREFIX = "blixt-"
@@ -61,6 +61,20 @@ class Entry:
             file.writelines(f"{name}\n" for name in listed)
         namespaces.create(listed)
 
+    def add_cgroup(self, name: str) -> Path:
+        """Make a cgroup for some of this lab's processes. It is written down first, too."""
+        folder = cgroups.own() / f"{PREFIX}{self.id}-{name}"
+        with (self.folder / "cgroups").open("a") as file:
+            file.write(f"{folder}\n")
+        cgroups.create(folder)
+        return folder
+
+    def cgroups(self) -> list[Path]:
+        try:
+            return [Path(line) for line in (self.folder / "cgroups").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
     def owner_lives(self) -> bool:
         try:
             pid, started = (self.folder / "owner").read_text().split()
@@ -69,10 +83,11 @@ class Entry:
         return _start_time(int(pid)) == started
 
     def remove(self) -> None:
-        """End the lab's processes; remove its namespaces, bpffs (and what is pinned there) and folder."""
+        """End the lab's processes; remove its namespaces, cgroups, bpffs (with what is pinned) and folder."""
         names = self.namespaces()
         namespaces.kill_processes_in(names)
         namespaces.delete(names)
+        cgroups.delete(self.cgroups())
         if os.path.ismount(self.bpffs):
             subprocess.run(["umount", "--lazy", str(self.bpffs)], check=True, timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
