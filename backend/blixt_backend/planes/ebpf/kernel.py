@@ -29,6 +29,7 @@ class Batch:
     gone_ranges: set[bytes] = field(default_factory=set)
     names: dict[int, bytes | None] = field(default_factory=dict)
     new_ids: list[int] = field(default_factory=list)
+    silenced: bool = False  # some of `endpoints` answers nobody
 
     def __bool__(self) -> bool:
         return bool(

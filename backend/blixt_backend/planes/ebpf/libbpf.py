@@ -108,6 +108,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_link_detach": (c_int, (c_int,)),
+    "bpf_iter_create": (c_int, (c_int,)),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),
 }
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,17 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, ServiceView
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
-from blixt_backend.planes.ebpf import clsact, devices, options, sockets
+from blixt_backend.planes.ebpf import clsact, devices, options
 from blixt_backend.planes.ebpf.attach import Attacher
 from blixt_backend.planes.ebpf.compile import shortcomings
+from blixt_backend.planes.ebpf.host import check_host, check_privilege
 from blixt_backend.planes.ebpf.kernel import ServiceMaps
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
-from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError, library
+from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.ports import Unfit
 from blixt_backend.planes.ebpf.programs import OBJECTS, Programs, chain_xdp, checksum_ipv6_flag
 from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
+from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 
 if TYPE_CHECKING:
     import click
@@ -34,10 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-#: bpf_redirect_peer is of 5.10, batches of LPM tries and per-CPU arrays of 5.13; 5.15 is the tested
-#: long-term one.
-_OLDEST_KERNEL = (5, 15)
-_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
+_WALK_SECONDS = 1.0
 
 
 class EbpfPlane(Plane):
@@ -59,12 +57,13 @@ class EbpfPlane(Plane):
         self._maps: list[ServiceMaps] = []
         self._device_maps: list[tuple[Layout, BpfMap]] = []
         self._attacher: Attacher | None = None
-        self._sockets_of: Path | None = None
+        self._sockets: Sockets | None = None
         self._choice = devices.Choice({}, ())
         self._problems: dict[str, str] = {}
         self._desired: Mapping[str, ServiceView] = {}
         self._told: set[str] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._endpoints_left = asyncio.Event()
 
     @classmethod
     def options(cls) -> Sequence[click.Parameter]:
@@ -75,13 +74,16 @@ class EbpfPlane(Plane):
         return cls(options.settings(**values))
 
     async def start(self) -> None:
-        _check_host()
+        check_host()
         try:
             await self._blocking(self._take_over)
         except BaseException:
             await self._blocking(self._release)
             raise
-        self._watching = asyncio.create_task(self._watch(), name="ebpf-devices")
+        self._tasks.append(asyncio.create_task(self._watch(), name="ebpf-devices"))
+        if self._sockets:
+            self._endpoints_left.set()  # before a crash, perhaps
+            self._tasks.append(asyncio.create_task(self._end_stale(self._sockets), name="ebpf-sockets"))
 
     async def apply(self, change: ChangeSet) -> None:
         async with self._busy:
@@ -90,20 +92,24 @@ class EbpfPlane(Plane):
             # Copies: the worker thread must not read what the loop may change meanwhile.
             changed = dict(change.desired if resync else change.changed)
             self._desired = change.desired
-            await self._blocking(self._reconcile, changed, change.removed, resync)
+            try:
+                await self._blocking(self._reconcile, changed, change.removed, resync)
+            finally:
+                if any(reconciler.endpoints_left for reconciler in self._reconcilers):
+                    self._endpoints_left.set()
             self._report_unfit()
 
     async def stop(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
-            self._watching = None
+                await task
+        self._tasks = []
         async with self._busy:
             await self._blocking(self._release)
 
     async def cleanup(self) -> None:
-        _check_privilege()
+        check_privilege()
         removed = await self._blocking(self._remove_all)
         log.info("removed %d maps, links and filters", len(removed))
 
@@ -112,7 +118,7 @@ class EbpfPlane(Plane):
         return {
             "pin_root": str(self._pins.root),
             "hooks": "tcx" if self._attacher and self._attacher.uses_tcx else "clsact",
-            "sockets_of": str(self._sockets_of or ""),
+            "sockets_of": str(self._sockets.cgroup) if self._sockets else "",
             "devices": [
                 {
                     "name": device.name,
@@ -158,12 +164,12 @@ class EbpfPlane(Plane):
 
     def _switch_sockets(self, hash_seed: int) -> None:
         if not self._settings.socket_lb:
-            sockets.switch_off(self._pins)
+            switch_off(self._pins)
             return
         named, sizes = self._settings.cgroup, self._settings.sizes
         rodata = {"hash_seed": hash_seed}
-        self._sockets_of = sockets.switch_on(self._pins, named, sizes, rodata, self._objects)
-        log.info("endpoints are chosen at the sockets of %s", self._sockets_of)
+        self._sockets = Sockets.switch_on(self._pins, named, sizes, rodata, self._objects)
+        log.info("endpoints are chosen at the sockets of %s", self._sockets.cgroup)
 
     def _follow(self, links: Sequence[devices.Link]) -> bool:
         """Bring the `devices` maps and the hooks to what is there; whether the
@@ -222,6 +228,9 @@ class EbpfPlane(Plane):
         for _, device_map in self._device_maps:
             device_map.close()
         self._maps, self._device_maps, self._programs, self._reconcilers = [], [], [], []
+        if self._sockets:
+            self._sockets.close()
+            self._sockets = None
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -257,6 +266,15 @@ class EbpfPlane(Plane):
             except PlaneError as error:
                 log.error("following the interfaces failed: %s", error)
 
+    async def _end_stale(self, sockets: Sockets) -> None:
+        """Sockets have no packets to notice by that their endpoint left. Walking all takes a while: not more
+        than once a second."""
+        while True:
+            await self._endpoints_left.wait()
+            self._endpoints_left.clear()
+            await self._blocking(sockets.end_stale)
+            await asyncio.sleep(_WALK_SECONDS)
+
     def _check_interfaces(self, links: Sequence[devices.Link]) -> None:
         there = ", ".join(sorted(link.name for link in links if link.kind != "veth")) or "none"
         if not self._settings.interfaces:
@@ -284,35 +302,3 @@ class EbpfPlane(Plane):
                 f"{len(unfit)} service ports stay as they were, {first.key} first; "
                 f"raise {SIZED_BY[first.map_name]}, which counts after a --cleanup"
             )
-
-
-def _check_privilege() -> None:
-    held = 0
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            held = int(line.split()[1], 16)
-    has = {cap for cap in (_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF) if held >> cap & 1}
-    # PERFMON: without it the verifier forbids what programs of ours do with pointers.
-    if not {_CAP_NET_ADMIN, _CAP_SYS_ADMIN} <= has and not {_CAP_NET_ADMIN, _CAP_PERFMON, _CAP_BPF} <= has:
-        raise PlaneError(
-            "not allowed to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
-        )
-
-
-def _check_host() -> None:
-    """Raises PlaneError for what this host lacks."""
-    release = platform.release()
-    version = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
-    if version < _OLDEST_KERNEL:
-        raise PlaneError(
-            f"kernel {release} is too old: Linux {'.'.join(map(str, _OLDEST_KERNEL))} or newer is needed"
-        )
-    if not Path("/sys/kernel/btf/vmlinux").exists():
-        raise PlaneError(
-            "this kernel has no BTF: it needs CONFIG_DEBUG_INFO_BTF=y, as distributions build it"
-        )
-    _check_privilege()
-    try:
-        library()
-    except LibbpfMissingError as error:
-        raise PlaneError(str(error)) from error

@@ -17,6 +17,7 @@ from blixt_backend.planes.ebpf.allocate import FullError, Indexes, Ranges
 from blixt_backend.planes.ebpf.compile import PortKey, PortPlan, compile_view, render_slots
 from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
+from blixt_backend.planes.ebpf.layout import EndpointFlag
 from blixt_backend.planes.ebpf.ownership import Ownership
 from blixt_backend.planes.ebpf.ports import NOWHERE, PortState, Unfit, port_name
 
@@ -47,6 +48,8 @@ class Reconciler:
         self._slots = Ranges("slots", maps.limit("slots"))
         self._known = False
         self.unfit: dict[PortKey, Unfit] = {}
+        #: Whether the last change took endpoints away, or said of some that they answer nobody.
+        self.endpoints_left = False
 
     @property
     def in_step(self) -> bool:
@@ -84,6 +87,7 @@ class Reconciler:
         for path, found in plans.items():
             self._update_path(path, found, batch)
         self._settle_claims(desired, node_addresses, batch)
+        self.endpoints_left = bool(batch.gone_endpoints) or batch.silenced
         self._maps.write(batch)
         for allocator in (self._ids, self._endpoints.indexes, self._slots):
             allocator.settle()
@@ -232,6 +236,7 @@ class Reconciler:
             row = written(index, identity, flags, service)
             if row is not None:
                 batch.endpoints[index] = row
+                batch.silenced |= bool(flags & EndpointFlag.SILENT)
         for identity in state.endpoints.keys() - plan.endpoints.keys():
             index = state.endpoints.pop(identity)
             batch.gone_endpoints[index] = self._endpoints.buried(index)

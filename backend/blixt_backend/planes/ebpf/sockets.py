@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from blixt_backend.planes.ebpf import cgroups
+from blixt_backend.planes.ebpf import cgroups, stale
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
 from blixt_backend.planes.ebpf.links import Links, Place, pinned_places, unpin
 from blixt_backend.planes.ebpf.pins import Pins
@@ -32,26 +32,43 @@ SOCKET_HOOKS: Mapping[Layout, tuple[str, ...]] = {
 SOCKETS = "sockets"
 
 
-def switch_on(pins: Pins, named: Path | None, sizes: Sizes, rodata: Mapping[str, int], objects: Path) -> Path:
-    """Have the current programs on the cgroup's sockets, and on no other's; the cgroup. Raises PlaneError,
-    BpfError."""
-    cgroup = cgroups.choose(named)
-    descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        number = os.fstat(descriptor).st_ino
-        for layout, hooks in SOCKET_HOOKS.items():
-            programs = Programs.load(layout, pins.maps(layout), sizes, rodata, objects, ON_SOCKETS)
-            try:
-                links = Links(pins.links(layout), programs.fds, hooks, descriptor)
-                places = [Place(hook, number) for hook in hooks]
-                _detach(pins, layout, links.attached() - set(places))
-                for place in places:
-                    links.ensure(place)
-            finally:
-                programs.close()
-    finally:
-        os.close(descriptor)
-    return cgroup
+class Sockets:
+    """What is kept open while sockets are looked after. Calls block."""
+
+    def __init__(self, cgroup: Path) -> None:
+        self.cgroup = cgroup
+        self._enders: list[stale.Ender] = []
+
+    @classmethod
+    def switch_on(
+        cls, pins: Pins, named: Path | None, sizes: Sizes, rodata: Mapping[str, int], objects: Path
+    ) -> Sockets:
+        """Have the current programs on the sockets of one cgroup only. Raises PlaneError, BpfError."""
+        made = cls(cgroups.choose(named))
+        descriptor = os.open(made.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for layout in FAMILIES:
+                programs = Programs.load(layout, pins.maps(layout), sizes, rodata, objects, ON_SOCKETS)
+                try:
+                    _attach(pins, programs, descriptor)
+                    made._enders.append(stale.Ender(programs.fds))
+                finally:
+                    programs.close()
+        except BaseException:
+            made.close()
+            raise
+        finally:
+            os.close(descriptor)
+        return made
+
+    def end_stale(self) -> None:
+        """End sockets whose endpoint left."""
+        stale.run_everywhere(self._enders, self.cgroup)
+
+    def close(self) -> None:
+        """The programs on sockets stay."""
+        for ender in self._enders:
+            ender.close()
 
 
 def switch_off(pins: Pins) -> None:
@@ -66,6 +83,16 @@ def switch_off(pins: Pins) -> None:
 
 def is_of_sockets(place: Place) -> bool:
     return any(place.hook in hooks for hooks in SOCKET_HOOKS.values())
+
+
+def _attach(pins: Pins, programs: Programs, cgroup: int) -> None:
+    layout, number = programs.layout, os.fstat(cgroup).st_ino
+    hooks = SOCKET_HOOKS[layout]
+    links = Links(pins.links(layout), programs.fds, hooks, cgroup)
+    places = [Place(hook, number) for hook in hooks]
+    _detach(pins, layout, links.attached() - set(places))
+    for place in places:
+        links.ensure(place)
 
 
 def _detach(pins: Pins, layout: Layout, places: Iterable[Place]) -> None:
