@@ -112,6 +112,11 @@ class Space:
                 seen[kind] = (answer.server, self._owner(answer.client))
         return seen
 
+    def known_flows(self, node: str = "node1") -> list[dict[str, Any]]:
+        """What a node's packet programs know of flows to these addresses."""
+        rows = self.world.blixt.inspect(self.world.cluster[node], "connections")
+        return [row for row in rows if row["service"] in (*self.inside, *self.outside)]
+
     def close(self) -> None:
         self.world.blixt.remove(self.name)
 

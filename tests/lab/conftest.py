@@ -53,6 +53,17 @@ def world() -> Iterator[World]:
         yield World(built, blixt, servers)
 
 
+@pytest.fixture(scope="module")
+def world_of_sockets() -> Iterator[World]:
+    """The same with one client; backends look after the sockets of their nodes; servers on nodes, too."""
+    with cluster(nodes=2, pods=2, clients=1, cgroups=True) as built:
+        servers = start_servers(built.lab, [*built.pods, *built.nodes])
+        blixt = Blixt(built, backend_options=["--socket-lb", "on"])
+        blixt.start()
+        blixt.apply("ready")
+        yield World(built, blixt, servers)
+
+
 @pytest.fixture
 def space(world: World, request: pytest.FixtureRequest) -> Iterator[Space]:
     """Addresses that no other test uses. Its manifests are removed after the test.

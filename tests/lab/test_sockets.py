@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import itertools
-import socket
-import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from blixt_lab import Host, cluster, manifests, wait_for
-from blixt_lab.blixt import Blixt
-from blixt_lab.load import holding, start_servers
+from blixt_lab import manifests, wait_for
+from blixt_lab.load import holding
+from blixt_lab.sockets import Datagrams, failure, peer_name
 from blixt_lab.traffic import Target, spread
 from blixt_lab.world import KINDS, Space, World
 
@@ -32,59 +29,12 @@ WAYS = [
     pytest.param("pod-1-1", "node1", "pod-1-1", id="pod-its-node"),
     pytest.param("pod-1-1", "node2", "pod-1-1", id="pod-other-node-itself"),
 ]
-_serials = itertools.count()
+_node_ports = itertools.count(30_000)
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    """Nodes whose backends look after the sockets of their own cgroups; servers on nodes, too."""
-    with cluster(nodes=2, pods=2, clients=1, cgroups=True) as built:
-        servers = start_servers(built.lab, [*built.pods, *built.nodes])
-        blixt = Blixt(built, backend_options=["--socket-lb", "on"])
-        blixt.start()
-        blixt.apply("ready")
-        yield World(built, blixt, servers)
-
-
-class Datagrams:
-    """An unconnected UDP socket on a host; `mapped`: an IPv6 socket that speaks IPv4."""
-
-    def __init__(self, host: Host, version: int, mapped: bool = False) -> None:
-        self._mapped = mapped
-        family = socket.AF_INET6 if mapped or version == 6 else socket.AF_INET
-        self.link = host.call(lambda: socket.socket(family, socket.SOCK_DGRAM))
-        self.link.settimeout(3)
-
-    def ask(self, target: Target) -> tuple[str, str, int]:
-        """Send to a service: who answered, and the address and port that the answer came from."""
-        prefix = "::ffff:" if self._mapped else ""
-        text = f"datagram-{next(_serials)}"
-        self.link.sendto(f"{text}\n".encode(), (f"{prefix}{target.address}", target.port))
-        while True:
-            answer, source = self.link.recvfrom(4096)
-            fields = answer.decode().split()
-            if fields[3] == text:
-                return fields[0], source[0].removeprefix(prefix), source[1]
-
-    def __enter__(self) -> Datagrams:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.link.close()
-
-
-def known_flows(world: World, space: Space, node: str = "node1") -> list[dict[str, Any]]:
-    """What the packet programs know of flows to this test's addresses."""
-    ours = {*space.inside, *space.outside}
-    rows = world.blixt.inspect(world.cluster[node], "connections")
-    return [row for row in rows if row["service"] in ours]
-
-
-def named(world: World, address: str) -> str:
-    for host in world.cluster.hosts:
-        if address in (host.address4, host.address6):
-            return host.name
-    return address
+def world(world_of_sockets: World) -> World:
+    return world_of_sockets
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["cluster-ip", "external-ip"])
@@ -95,7 +45,7 @@ def test_who_reaches_whom_without_any_work_on_packets(
     space.serve(world.cluster[endpoint])
     assert space.sights(world.cluster[client], inside) == dict.fromkeys(KINDS, (endpoint, seen))
     for node in world.cluster.nodes:
-        assert known_flows(world, space, node.name) == []
+        assert space.known_flows(node.name) == []
 
 
 @pytest.mark.parametrize("form", [4, 6, "mapped"])
@@ -108,7 +58,7 @@ def test_datagrams_of_an_unconnected_socket_are_answered_by_the_service(
     with Datagrams(world.cluster[client], 6 if form == 6 else 4, form == "mapped") as datagrams:
         for _ in range(3):
             assert datagrams.ask(target) == (endpoint, target.address, target.port)
-    assert known_flows(world, space) == []
+    assert space.known_flows() == []
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -150,23 +100,6 @@ def test_a_connected_socket_whose_endpoint_left_is_ended(
     assert space.outcomes(world.cluster[client]) == dict.fromkeys(KINDS, stays.name.removeprefix("pod-"))
 
 
-def names_of_peer(host: Host, target: Target, mapped: bool = False) -> tuple[str, int]:
-    """Whom a socket says it is connected to."""
-    kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
-    prefix = "::ffff:" if mapped else ""
-
-    def connect() -> tuple[str, int]:
-        with socket.socket(socket.AF_INET6 if mapped else target.family, kind) as link:
-            link.settimeout(3)
-            link.connect((f"{prefix}{target.address}", target.port))
-            address, port = link.getpeername()[:2]
-            link.send(b"hello\n")
-            assert link.recv(100).endswith(b" hello\n")
-            return address.removeprefix(prefix), port
-
-    return host.call(connect)
-
-
 @pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_connected_socket_names_the_service_as_its_peer(
@@ -174,28 +107,8 @@ def test_a_connected_socket_names_the_service_as_its_peer(
 ) -> None:
     space.serve(world.pod("2-1"))
     target = space.target(kind, inside=True)
-    assert names_of_peer(world.pod("1-1"), target, mapped and kind[1] == 4) == (target.address, target.port)
-    assert known_flows(world, space) == []
-
-
-def failure(host: Host, target: Target, connected: bool = True) -> tuple[int | None, float]:
-    """The errno of a connect() or sendto(), and how long it took to come."""
-    kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
-
-    def attempt() -> tuple[int | None, float]:
-        with socket.socket(target.family, kind) as link:
-            link.settimeout(3)
-            started = time.monotonic()
-            try:
-                if connected:
-                    link.connect((target.address, target.port))
-                else:
-                    link.sendto(b"hello\n", (target.address, target.port))
-            except OSError as error:
-                return error.errno, time.monotonic() - started
-            return 0, time.monotonic() - started
-
-    return host.call(attempt)
+    assert peer_name(world.pod("1-1"), target, mapped and kind[1] == 4) == (target.address, target.port)
+    assert space.known_flows() == []
 
 
 @pytest.mark.parametrize("client", ["pod-1-1", "node1"])
@@ -278,7 +191,7 @@ def test_unconnected_sockets_spread_over_endpoints(world: World, space: Space) -
 
 @pytest.mark.parametrize("client", ["pod-1-1", "node1", "pod-2-1"])
 def test_node_ports_of_the_nodes_own_address(world: World, space: Space, client: str) -> None:
-    number = 30_000 + next(_serials)
+    number = next(_node_ports)
     made = manifests.service(space.name, space.inside, type="NodePort")
     for port in made["spec"]["ports"]:
         port["nodePort"] = number
@@ -291,10 +204,10 @@ def test_node_ports_of_the_nodes_own_address(world: World, space: Space, client:
             got = host.do(spread(target, 5))
             assert set(got.seen) <= {("pod-2-2", host.address4), ("pod-2-2", host.address6)}
             assert got.failures == {}
-            assert names_of_peer(host, target) == (address, number)
+            assert peer_name(host, target) == (address, number)
 
 
 def test_clients_outside_are_served_as_before(world: World, space: Space) -> None:
     space.serve(world.pod("2-1"))
     assert space.sights(world.cluster.client) == dict.fromkeys(KINDS, ("pod-2-1", "node1"))
-    assert len(known_flows(world, space)) == 4
+    assert len(space.known_flows()) == 4

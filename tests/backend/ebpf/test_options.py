@@ -31,9 +31,8 @@ def test_every_option_counts() -> None:
     given = (
         "--interface eth0 --interface ens* --pod-interface x* --xdp native --pin-root rel --max-services 1"
     )
-    found = parsed(
-        *given.split(), *["--max-endpoints", "2", "--max-connections", "3", "--masquerade-ports", "5000-5999"]
-    )
+    more = "--max-endpoints 2 --max-connections 3 --masquerade-ports 5000-5999 --socket-lb on --cgroup /c"
+    found = parsed(*given.split(), *more.split())
     assert found == Settings(
         interfaces=("eth0", "ens*"),
         pod_interfaces=("x*",),
@@ -41,6 +40,8 @@ def test_every_option_counts() -> None:
         pin_root=Path("rel").absolute(),
         sizes=Sizes(1, 2, 3),
         masquerade_ports=PortRange(5000, 1000),
+        socket_lb=True,
+        cgroup=Path("/c"),
     )
 
 
