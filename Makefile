@@ -71,6 +71,7 @@ demo: $(VENV) $(STAMPS)/lab bpf ## Show a Gateway balance real traffic over two 
 
 bench: $(VENV) $(STAMPS)/lab bpf ## Measure against plain routing, and at 10,000 services (root)
 	@PYTHONPATH=tests $(PYTHON) -m bench.dataplane
+	@PYTHONPATH=tests $(PYTHON) -m bench.sockets
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale
 
 proto: $(VENV) ## Generate the Python stubs from the proto files

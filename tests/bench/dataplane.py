@@ -19,7 +19,7 @@ from bench.topology import Topology
 from blixt_lab import Lab, open_lab, scale
 
 _METRICS = (loads.CONNECTIONS, loads.PACKETS, loads.BULK)
-_PLAIN = "plain"
+PLAIN = "plain"
 _NODE = "node1"
 
 
@@ -38,6 +38,7 @@ def service_manifests(pods: Topology) -> list[scale.Manifest]:
         {"name": "crr", "port": loads.CRR_PORT, "protocol": "TCP"},
         {"name": "udp", "port": loads.UDP_PORT, "protocol": "UDP"},
         {"name": "bulk", "port": loads.BULK_PORT, "protocol": "TCP"},
+        {"name": "echo", "port": loads.ECHO_PORT, "protocol": "UDP"},
     ]
     service = {
         "apiVersion": "v1",
@@ -77,9 +78,11 @@ def service_manifests(pods: Topology) -> list[scale.Manifest]:
     return [namespace, node, service, *slices]
 
 
-def start_balanced(lab: Lab, name: str, pods: int, services: int, family: int, xdp: str) -> Candidate:
-    """A topology whose node has a backend, with `services` services in all, one of them measured."""
-    built = topology.build(lab, name, pods)
+def start_balanced(
+    lab: Lab, built: Topology, services: int, family: int, *more: str, xdp: str = "auto"
+) -> Candidate:
+    """A topology's node gets a backend, with `services` services in all, one of them measured."""
+    name = built.name
     folder = lab.folder / f"{name}-manifests"
     folder.mkdir()
     scale.write(folder / "measured.json", service_manifests(built))
@@ -90,18 +93,23 @@ def start_balanced(lab: Lab, name: str, pods: int, services: int, family: int, x
     flags = daemons.ebpf_flags(bpffs, topology.UPLINK, topology.POD_DEVICES, xdp)
     pair = (
         daemons.frontend(lab, built.node, folder, address),
-        daemons.backend(lab, built.node, address, _NODE, *flags),
+        daemons.backend(lab, built.node, address, _NODE, *flags, *more),
     )
     applied = f"applied all {services} services"
     daemons.wait_while_running(pair, lambda: applied in pair[1].log.read_text() or None, applied)
     return Candidate(name, services, built, [topology.SERVICE_ADDRESS[family]])
 
 
-def measure(generator: loads.Generator, candidates: Sequence[Candidate], rounds: int) -> list[report.Row]:
+def measure(
+    generator: loads.Generator,
+    candidates: Sequence[Candidate],
+    rounds: int,
+    metrics: Sequence[loads.Metric] = _METRICS,
+) -> list[report.Row]:
     """All metrics of all candidates, interleaved, after one round that isn't counted."""
     samples: dict[tuple[str, str], list[loads.Sample]] = {}
     for number in range(rounds + 1):
-        for metric in _METRICS:
+        for metric in metrics:
             turn = number % len(candidates)
             for candidate in (*candidates[turn:], *candidates[:turn]):
                 sample = generator.measure(metric, candidate.topology, candidate.targets)
@@ -109,8 +117,8 @@ def measure(generator: loads.Generator, candidates: Sequence[Candidate], rounds:
                     samples.setdefault((metric.name, candidate.name), []).append(sample)
         click.echo(f"round {number} of {rounds}" if number else "warmed up", err=True)
     rows = []
-    for metric in _METRICS:
-        plain = samples[metric.name, _PLAIN]
+    for metric in metrics:
+        plain = samples[metric.name, PLAIN]
         for candidate in candidates:
             taken = samples[metric.name, candidate.name]
             row = report.summarise(
@@ -122,7 +130,7 @@ def measure(generator: loads.Generator, candidates: Sequence[Candidate], rounds:
                 delivered=min(sample.delivered for sample in taken),
             )
             ratio = median(one.value / base.value for one, base in zip(taken, plain, strict=True))
-            rows.append(replace(row, ratio=ratio, ratio_to=_PLAIN))
+            rows.append(replace(row, ratio=ratio, ratio_to=PLAIN))
     return rows
 
 
@@ -153,11 +161,11 @@ def main(rounds: int, seconds: int, pods: int, services: tuple[int, ...], family
     try:
         program = loads.compile_generator(report.RESULTS.absolute())
         with open_lab() as lab:
-            plain = topology.build(lab, _PLAIN, pods)
-            candidates = [Candidate(_PLAIN, 0, plain, plain.pod_addresses(version))]
+            plain = topology.build(lab, PLAIN, pods)
+            candidates = [Candidate(PLAIN, 0, plain, plain.pod_addresses(version))]
             for count in services:
-                name = f"blixt-{count}"
-                candidates.append(start_balanced(lab, name, pods, count, version, xdp))
+                built = topology.build(lab, f"blixt-{count}", pods)
+                candidates.append(start_balanced(lab, built, count, version, xdp=xdp))
             rows = measure(loads.Generator(program, seconds), candidates, rounds)
     except (loads.LoadError, OSError, RuntimeError, AssertionError) as error:
         click.echo(f"bench: {error}", err=True)

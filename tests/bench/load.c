@@ -7,6 +7,8 @@
  *   load crr-client SECONDS WORKERS PORT ADDRESS... {"count": ..., "errors": ..., "seconds": ...}
  *   load udp-sink PORT                              on SIGTERM: {"count": ...}
  *   load udp-blast SECONDS FLOWS PORT ADDRESS...    {"count": ..., "errors": ..., "seconds": ...}
+ *   load udp-echo PORT                              one reply to each datagram
+ *   load udp-client SECONDS WORKERS PORT ADDRESS... like crr-client; sockets that are not connected
  *   load bulk-server PORT
  *   load bulk-client SECONDS PORT ADDRESS           {"bytes": ..., "seconds": ...}, as the receiver counted
  */
@@ -177,7 +179,35 @@ struct tally {
 	uint64_t padding[6]; /* a cache line for each worker */
 };
 
-static int crr_client(char **argv, int servers)
+/* Datagrams there and back, on a socket that is not connected, until the time is up. */
+static void exchange_datagrams(const struct sockaddr_storage *server, double end, struct tally *tally)
+{
+	char message[MESSAGE] = {0};
+	int fd = open_socket(server->ss_family, SOCK_DGRAM);
+
+	while (!stopped && now() < end) {
+		struct sockaddr_storage from;
+		socklen_t length = sizeof(from);
+
+		if (sendto(fd, message, sizeof(message), 0, (const struct sockaddr *)server, sizeof(*server)) > 0 &&
+		    recvfrom(fd, message, sizeof(message), 0, (struct sockaddr *)&from, &length) > 0)
+			tally->count++;
+		else
+			tally->errors++;
+	}
+}
+
+static void exchange_connections(const struct sockaddr_storage *server, double end, struct tally *tally)
+{
+	while (!stopped && now() < end) {
+		if (exchange(server))
+			tally->count++;
+		else
+			tally->errors++;
+	}
+}
+
+static int run_clients(char **argv, int servers, void (*work)(const struct sockaddr_storage *, double, struct tally *))
 {
 	double start = now(), end = start + number(argv[0], 600);
 	int workers = number(argv[1], MAX_WORKERS);
@@ -188,12 +218,7 @@ static int crr_client(char **argv, int servers)
 
 		if (fork())
 			continue;
-		while (!stopped && now() < end) {
-			if (exchange(&server))
-				tallies[i].count++;
-			else
-				tallies[i].errors++;
-		}
+		work(&server, end, &tallies[i]);
 		_exit(0);
 	}
 	while (wait(NULL) > 0 || errno == EINTR)
@@ -203,6 +228,22 @@ static int crr_client(char **argv, int servers)
 		sum.errors += tallies[i].errors;
 	}
 	printf("{\"count\": %lu, \"errors\": %lu, \"seconds\": %.6f}\n", sum.count, sum.errors, now() - start);
+	return 0;
+}
+
+static int udp_echo(char **argv)
+{
+	char message[MESSAGE];
+	int fd = bind_to(argv[0], SOCK_DGRAM);
+
+	while (!stopped) {
+		struct sockaddr_storage from;
+		socklen_t length = sizeof(from);
+		ssize_t n = recvfrom(fd, message, sizeof(message), 0, (struct sockaddr *)&from, &length);
+
+		if (n > 0 && sendto(fd, message, n, 0, (struct sockaddr *)&from, length) < 0)
+			perror("load: reply");
+	}
 	return 0;
 }
 
@@ -323,7 +364,11 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "crr-server") && argc == 3)
 		return crr_server(rest);
 	if (!strcmp(command, "crr-client") && argc >= 6)
-		return crr_client(rest, argc - 5);
+		return run_clients(rest, argc - 5, exchange_connections);
+	if (!strcmp(command, "udp-echo") && argc == 3)
+		return udp_echo(rest);
+	if (!strcmp(command, "udp-client") && argc >= 6)
+		return run_clients(rest, argc - 5, exchange_datagrams);
 	if (!strcmp(command, "udp-sink") && argc == 3)
 		return udp_sink(rest);
 	if (!strcmp(command, "udp-blast") && argc >= 6)

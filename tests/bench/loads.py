@@ -16,7 +16,7 @@ from bench.topology import Topology
 from blixt_lab import Host
 
 _SOURCE = Path(__file__).with_name("load.c")
-CRR_PORT, UDP_PORT, BULK_PORT = 7001, 7002, 7003
+CRR_PORT, UDP_PORT, BULK_PORT, ECHO_PORT = 7001, 7002, 7003, 7004
 #: Connections at once; more add nothing on one CPU.
 _CRR_WORKERS = 4
 _UDP_FLOWS = 64
@@ -43,6 +43,7 @@ class Metric:
 CONNECTIONS = Metric("connect, request, response, close", "connections/s")
 PACKETS = Metric("UDP, known flows", "packets/s")
 BULK = Metric("TCP, one stream", "Gbit/s")
+DATAGRAMS = Metric("UDP, request and reply, not connected", "exchanges/s")
 
 
 def compile_generator(folder: Path) -> Path:
@@ -72,18 +73,29 @@ class Generator:
 
     def measure(self, metric: Metric, topology: Topology, targets: list[str]) -> Sample:
         """Raises LoadError when nothing arrived."""
-        run = {CONNECTIONS: self._connections, PACKETS: self._packets, BULK: self._bulk}[metric]
+        run = {
+            CONNECTIONS: self._connections,
+            PACKETS: self._packets,
+            BULK: self._bulk,
+            DATAGRAMS: self._datagrams,
+        }[metric]
         sample = run(topology, targets)
         if sample.value <= 0:
             raise LoadError(f"{topology.name}: {metric.name}: nothing arrived at {', '.join(targets)}")
         return sample
 
     def _connections(self, topology: Topology, targets: list[str]) -> Sample:
+        return self._exchanges(topology, targets, "crr-server", "crr-client", CRR_PORT)
+
+    def _datagrams(self, topology: Topology, targets: list[str]) -> Sample:
+        return self._exchanges(topology, targets, "udp-echo", "udp-client", ECHO_PORT)
+
+    def _exchanges(
+        self, topology: Topology, targets: list[str], server: str, client: str, port: int
+    ) -> Sample:
         """On one CPU: on two, the scheduler's placement of client and server decides the figure."""
-        with self._servers(topology, "crr-server", CRR_PORT, cpu=0):
-            counted = self._client(
-                topology.client, 0, "crr-client", self.seconds, _CRR_WORKERS, CRR_PORT, *targets
-            )
+        with self._servers(topology, server, port, cpu=0):
+            counted = self._client(topology.client, 0, client, self.seconds, _CRR_WORKERS, port, *targets)
         tried = counted["count"] + counted["errors"]
         return Sample(counted["count"] / counted["seconds"], counted["count"] / max(tried, 1))
 

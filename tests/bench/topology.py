@@ -6,6 +6,7 @@ No bridge and no address resolution: what is measured is the node's path and two
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from blixt_lab import Host, Lab
 
@@ -33,12 +34,12 @@ class Topology:
         return [pod.address4 if family == 4 else pod.address6 for pod in self.pods]
 
 
-def build(lab: Lab, name: str, pods: int) -> Topology:
-    """Make the hosts and wire them."""
+def build(lab: Lab, name: str, pods: int, cgroup: Path | None = None) -> Topology:
+    """Make the hosts, with their programs in that cgroup if given, and wire them."""
 
     def host(role: str, address4: str, address6: str, mac: int) -> Host:
-        full = f"{name}-{role}"
-        return Host(full, lab.namespace(full), address4, address6, f"02:00:00:00:00:{mac:02x}")
+        full, written = f"{name}-{role}", f"02:00:00:00:00:{mac:02x}"
+        return Host(full, lab.namespace(full), address4, address6, written, cgroup=cgroup)
 
     client = host("client", "172.18.0.2", "fd00:172:18::2", 2)
     node = host("node", "172.18.0.1", "fd00:172:18::1", 1)
@@ -49,10 +50,11 @@ def build(lab: Lab, name: str, pods: int) -> Topology:
     lab.add(client, *listed, settings=_SETTINGS)
     lab.add(node, settings=_SETTINGS | forwarding)
     _wire(node, UPLINK, client)
-    # A sender may hand over many datagrams at once; they must be packets before the node sees them.
-    client.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
     for number, pod in enumerate(listed, 1):
         _wire(node, f"pod{number}", pod)
+    for sender in (client, *listed):
+        # Many datagrams may be handed over at once; they must be packets before the node sees them.
+        sender.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
     return Topology(name, client, node, listed)
 
 
