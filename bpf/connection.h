@@ -8,6 +8,8 @@
 #include "packet.h"
 #include "tick.h"
 
+#define UDP_IDLE_TICKS 120
+
 /* Both entries are put together here: the stack of 512 bytes has no room for them in IPv6. */
 struct pair {
 	struct flow partner_key;
@@ -164,7 +166,7 @@ static __always_inline bool is_over(const struct connection *entry)
 /* An entry made anew by its partner has no time yet. */
 static __always_inline bool is_idle(const struct connection *entry, __u32 tick)
 {
-	return is_idle_since(entry->seen_tick, tick);
+	return entry->seen_tick && tick - entry->seen_tick > UDP_IDLE_TICKS;
 }
 
 enum fate {

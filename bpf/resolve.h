@@ -12,27 +12,32 @@
 #define SOCKET_PROCEED 1
 #define SOCKET_DENY 0 /* the program is told EPERM, unless deny() tells another error */
 
-/*
- * As the packet that this socket would send. Nobody knows its source before the kernel has looked up the way, so the
- * client is its network namespace: a pod, or this node. Written as an address of 0.0.0.0/8, or of ::/64, that no
- * packet comes from, it does not meet the affinities of packets.
- */
+/* As the packet that this socket would send, without a source yet. False: not of this family. */
 static __always_inline bool read_flow(struct bpf_sock_addr *context, bool mapped, struct flow *flow)
 {
 	*flow = (struct flow){.destination_port = context->user_port, .protocol = context->protocol};
-	flow->source.word[ADDRESS_WORDS - 1] = bpf_htonl(bpf_get_netns_cookie(context));
 	return read_address(context, mapped, &flow->destination);
 }
 
-static __always_inline __u64 random_hash(void)
+/*
+ * Nobody knows a socket's source before the kernel has looked up the way, so the client is its network namespace: a
+ * pod, or this node. Written as an address of 0.0.0.0/8, or of ::/64, that no packet comes from, it does not meet the
+ * affinities of packets.
+ */
+static __always_inline void name_client(struct bpf_sock_addr *context, struct flow *flow)
 {
-	return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+	flow->source.word[ADDRESS_WORDS - 1] = bpf_htonl(bpf_get_netns_cookie(context));
 }
 
-/* The same for all of a socket's datagrams to a service: what the LRU has thrown out is chosen again. */
+/*
+ * All of a UDP socket's datagrams to a service have one hash: what the map has thrown out is chosen again, and
+ * connect() and sendto() agree. Each TCP connection has another.
+ */
 static __always_inline __u64 hash_socket(__u64 cookie, const struct flow *flow)
 {
-	return mix(mix(hash_flow(flow), cookie), cookie >> 32);
+	if (flow->protocol == IPPROTO_UDP)
+		return mix(mix(hash_flow(flow), cookie), cookie >> 32);
+	return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
 }
 
 /* Linux before 5.18 has no way to say which error. */
@@ -53,11 +58,13 @@ static __always_inline int turn_away(const struct service *service, const struct
 	return deny(ECONNREFUSED);
 }
 
+/* DROP_NONE, and the endpoint is in `to` and remembered. */
 static __always_inline enum drop_reason choose_for_socket(const struct service *service, const struct flow *flow,
-							  __u64 hash, __u32 tick, struct socket_peer *to)
+							  __u64 cookie, struct socket_peer *to)
 {
 	struct choice choice = {};
-	enum drop_reason reason = choose(service, flow, false, hash, tick, &choice);
+	__u32 tick = current_tick();
+	enum drop_reason reason = choose(service, flow, false, hash_socket(cookie, flow), tick, &choice);
 
 	*to = (struct socket_peer){
 		.address = choice.address,
@@ -66,14 +73,33 @@ static __always_inline enum drop_reason choose_for_socket(const struct service *
 		.generation = choice.generation,
 		.seen_tick = tick,
 	};
-	return reason;
+	if (reason != DROP_NONE)
+		return reason;
+	if (!remember_service(cookie, flow, to))
+		return DROP_CONNECTIONS_FULL;
+	if (flow->protocol == IPPROTO_UDP && !remember_endpoint(cookie, flow, to))
+		return DROP_CONNECTIONS_FULL;
+	return DROP_NONE;
+}
+
+static __always_inline int resolve(struct bpf_sock_addr *context, bool mapped, const struct service *service,
+				   struct flow *flow, __u64 cookie)
+{
+	enum drop_reason reason;
+	struct socket_peer to;
+
+	name_client(context, flow);
+	reason = choose_for_socket(service, flow, cookie, &to);
+	if (reason != DROP_NONE)
+		return turn_away(service, flow, reason);
+	count_socket(service->id);
+	write_address(context, mapped, &to.address, to.port);
+	return SOCKET_PROCEED;
 }
 
 static __always_inline int resolve_connect(struct bpf_sock_addr *context, bool mapped)
 {
 	struct service *service;
-	enum drop_reason reason;
-	struct socket_peer to;
 	struct flow flow;
 
 	if (!read_flow(context, mapped, &flow))
@@ -81,49 +107,28 @@ static __always_inline int resolve_connect(struct bpf_sock_addr *context, bool m
 	service = find_service(&flow);
 	if (!service)
 		return SOCKET_PROCEED;
-	reason = choose_for_socket(service, &flow, random_hash(), current_tick(), &to);
-	if (reason == DROP_NONE && !remember_service(bpf_get_socket_cookie(context), &flow, &to))
-		reason = DROP_CONNECTIONS_FULL;
-	if (reason != DROP_NONE)
-		return turn_away(service, &flow, reason);
-	count_socket(service->id);
-	write_address(context, mapped, &to.address, to.port);
-	return SOCKET_PROCEED;
-}
-
-static __always_inline int resolve_anew(struct bpf_sock_addr *context, const struct service *service,
-					const struct flow *flow, __u64 cookie, __u32 tick)
-{
-	enum drop_reason reason;
-	struct socket_peer to;
-
-	reason = choose_for_socket(service, flow, hash_socket(cookie, flow), tick, &to);
-	if (reason == DROP_NONE && !(remember_service(cookie, flow, &to) && remember_endpoint(cookie, flow, &to)))
-		reason = DROP_CONNECTIONS_FULL;
-	if (reason != DROP_NONE)
-		return turn_away(service, flow, reason);
-	count_socket(service->id);
-	write_address(context, false, &to.address, to.port);
-	return SOCKET_PROCEED;
+	return resolve(context, mapped, service, &flow, bpf_get_socket_cookie(context));
 }
 
 /* A datagram with an address of its own. Mapped ones come by IPv4's hook. */
 static __always_inline int resolve_datagram(struct bpf_sock_addr *context)
 {
-	__u64 cookie = bpf_get_socket_cookie(context);
-	__u32 tick = current_tick();
 	struct service *service;
 	struct socket_peer *to;
 	struct flow flow;
+	__u64 cookie;
+	__u32 tick;
 
 	if (!read_flow(context, false, &flow))
 		return SOCKET_PROCEED;
 	service = find_service(&flow);
 	if (!service)
 		return SOCKET_PROCEED;
-	to = find_endpoint(cookie, &flow, tick);
+	cookie = bpf_get_socket_cookie(context);
+	to = find_endpoint(cookie, &flow);
 	if (!to)
-		return resolve_anew(context, service, &flow, cookie, tick);
+		return resolve(context, false, service, &flow, cookie);
+	tick = current_tick();
 	if (to->seen_tick != tick)
 		keep_service(cookie, &flow, to, tick);
 	write_address(context, false, &to->address, to->port);

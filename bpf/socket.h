@@ -28,7 +28,7 @@ static __always_inline bool remember_service(__u64 cookie, const struct flow *fl
 	return !bpf_map_update_elem(&sockets, &key, &peer, BPF_ANY);
 }
 
-/* So that the socket's next datagram to this service gets the same endpoint. */
+/* So that the socket's next datagram to this service goes to the same endpoint. */
 static __always_inline bool remember_endpoint(__u64 cookie, const struct flow *flow, const struct socket_peer *to)
 {
 	struct socket_key key = socket_key(cookie, &flow->destination, flow->destination_port, SOCKET_SERVICE);
@@ -37,13 +37,13 @@ static __always_inline bool remember_endpoint(__u64 cookie, const struct flow *f
 }
 
 /* The endpoint that this socket's datagrams to a service go to; NULL: none yet, or one that must not go on. */
-static __always_inline struct socket_peer *find_endpoint(__u64 cookie, const struct flow *flow, __u32 tick)
+static __always_inline struct socket_peer *find_endpoint(__u64 cookie, const struct flow *flow)
 {
 	struct socket_key key = socket_key(cookie, &flow->destination, flow->destination_port, SOCKET_SERVICE);
 	struct socket_peer *to = bpf_map_lookup_elem(&sockets, &key);
 	struct endpoint *endpoint;
 
-	if (!to || is_idle_since(to->seen_tick, tick))
+	if (!to)
 		return NULL;
 	endpoint = same_endpoint(to->endpoint, to->generation);
 	return endpoint && !(endpoint->flags & ENDPOINT_SILENT) ? to : NULL;

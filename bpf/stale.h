@@ -35,7 +35,7 @@ enum tcp_state {
 	STATE_NEW_SYN_RECV = 12,
 };
 
-/* Linux 6.5; where it is missing, sockets are left as they are. */
+/* Linux 6.5. Weak, so that the object's other programs can be loaded without it; these two are left out then. */
 extern int bpf_sock_destroy(struct sock_common *socket) __ksym __weak;
 
 static __always_inline bool is_stale(const struct socket_peer *service, bool udp)
@@ -58,7 +58,7 @@ static __always_inline int end_if_stale(struct sock_common *socket, bool udp)
 #endif
 	key = socket_key(bpf_get_socket_cookie(socket), &address, socket->skc_dport, SOCKET_ENDPOINT);
 	service = bpf_map_lookup_elem(&sockets, &key);
-	if (!bpf_sock_destroy || !service || !is_stale(service, udp))
+	if (!service || !is_stale(service, udp))
 		return 0;
 	bpf_map_delete_elem(&sockets, &key);
 	count_drop(DROP_ENDPOINT_GONE);

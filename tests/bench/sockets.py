@@ -1,7 +1,7 @@
 """What a pod pays to reach another one of its node through a service, as ratios to reaching it without.
 
-Plain: to the pods' own addresses. Packets: to the service's, which is translated at TC. Sockets: the same, with
---socket-lb on.
+Plain: to the pods' own addresses. Packets: to the service's, which is translated at TC. Sockets: the same,
+with --socket-lb on.
 """
 
 from __future__ import annotations

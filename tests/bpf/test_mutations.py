@@ -49,7 +49,7 @@ MUTATIONS = (
         "generation-not-checked", "endpoint.h", "endpoint && endpoint->generation == generation", "endpoint"
     ),
     Mutation("reused-after-one-fin", "connection.h", "== CONNECTION_CLOSED_BY_BOTH", "!= 0"),
-    Mutation("udp-idle-later", "tick.h", "UDP_IDLE_TICKS 120", "UDP_IDLE_TICKS 121"),
+    Mutation("udp-idle-later", "connection.h", "UDP_IDLE_TICKS 120", "UDP_IDLE_TICKS 121"),
     Mutation(
         "partner-key-wrong-port",
         "connection.h",
@@ -153,9 +153,9 @@ MUTATIONS = (
     Mutation("client-s-entry-written-over", "masquerade.h", "if (!there || !is_reply(there))", "if (!there)"),
     Mutation(
         "idle-without-a-time",
-        "tick.h",
-        "seen_tick && tick - seen_tick",
-        "tick - seen_tick",
+        "connection.h",
+        "entry->seen_tick && tick - entry->seen_tick",
+        "tick - entry->seen_tick",
     ),
     Mutation("own-source-not-marked", "masquerade.h", "pair->entry.flags |= CONNECTION_MASQUERADED;", ""),
     Mutation(

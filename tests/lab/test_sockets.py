@@ -62,6 +62,19 @@ def test_datagrams_of_an_unconnected_socket_are_answered_by_the_service(
 
 
 @pytest.mark.parametrize("version", [4, 6])
+def test_a_connected_socket_that_says_where_to_send_keeps_its_endpoint(
+    world: World, space: Space, version: int
+) -> None:
+    """Else answers would come from whom it isn't connected to, and be thrown away."""
+    space.serve(*world.cluster.pods)
+    target = space.target(("udp", version), inside=True)
+    for _ in range(8):
+        with Datagrams(world.pod("1-1"), version) as datagrams:
+            datagrams.link.connect((target.address, target.port))
+            assert datagrams.ask(target)[1:] == (target.address, target.port)
+
+
+@pytest.mark.parametrize("version", [4, 6])
 def test_an_unconnected_socket_moves_from_an_endpoint_that_left(
     world: World, space: Space, version: int
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,26 +128,6 @@ def test_what_is_forgotten_is_found_again(world: World, space: Space, version: i
             return datagrams.ask(target) == chosen
 
         wait_for(answered, "answers to be the service's again", interval=0.3)
-
-
-def test_a_socket_that_was_silent_for_long_chooses_again(world: World, space: Space) -> None:
-    space.serve(*world.cluster.pods)
-    target = space.target(("udp", 4))
-
-    def connections() -> int:
-        rows = world.blixt.inspect(world.cluster["node1"], "services")
-        return sum(row["connections"] for row in rows if f"/{space.name}:" in row["name"])
-
-    with sockets_of(world, 4) as known, Datagrams(world.pod("1-1"), 4) as datagrams:
-        datagrams.ask(target)
-        datagrams.ask(target)
-        assert connections() == 1
-        for key, value in list(known.items()):
-            seen = int.from_bytes(value[-4:], sys.byteorder)
-            if seen:
-                known.update(key, value[:-4] + (seen - 122).to_bytes(4, sys.byteorder))
-        datagrams.ask(target)
-        assert connections() == 2
 
 
 def is_answer(key: bytes) -> bool:

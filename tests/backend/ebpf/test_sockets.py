@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blixt_backend.planes.base import PlaneError
-from blixt_backend.planes.ebpf import cgroups, inspect
+from blixt_backend.planes.ebpf import cgroups, inspect, sockets
 from blixt_backend.planes.ebpf.layout import FAMILIES, Layout
 from blixt_backend.planes.ebpf.libbpf import obj_get, object_info
 from blixt_backend.planes.ebpf.links import link_info
@@ -103,6 +103,20 @@ def test_cleanup_takes_them_off(pins: Pins, two_cgroups: tuple[Path, Path]) -> N
     removed = pins.remove_all()
     assert sum("/links/" in name for name in removed) == 11
     assert not pins.root.exists()
+
+
+def test_an_older_kernel_serves_sockets_and_ends_none(
+    pins: Pins,
+    two_cgroups: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sockets, "kernel_knows", lambda name: False)
+    opened = Sockets.switch_on(pins, two_cgroups[0], SMALL, SEED, OBJECTS)
+    opened.end_stale()
+    opened.close()
+    assert "needs Linux 6.5" in caplog.text
+    assert len(attached(pins)) == 11
 
 
 def test_a_cgroup_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

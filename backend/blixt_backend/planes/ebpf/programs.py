@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,6 @@ ON_DEVICES, ON_SOCKETS = "blixt", "sock"
 XDP_PROGRAM = "uplink_xdp"
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _BPF_F_IPV6 = 1 << 7
-_FLAG_NAME = b"\0BPF_F_IPV6\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,10 @@ OPTION_OF = {
 class Programs:
     """One family's loaded programs, of one object. `close` drops them; those behind pinned links run on."""
 
-    def __init__(self, layout: Layout, loaded: BpfObject) -> None:
+    def __init__(self, layout: Layout, loaded: BpfObject, left_out: Collection[str] = ()) -> None:
         self.layout = layout
         self._object = loaded
-        self.fds = {name: loaded.program_fd(name) for name in loaded.programs}
+        self.fds = {name: loaded.program_fd(name) for name in loaded.programs if name not in left_out}
 
     @classmethod
     def load(
@@ -78,8 +77,12 @@ class Programs:
         rodata: Mapping[str, int],
         objects: Path = OBJECTS,
         name: str = ON_DEVICES,
+        left_out: Collection[str] = (),
     ) -> Programs:
-        """Take over the maps pinned in `folder`, make those that are missing. Raises PlaneError, BpfError."""
+        """Take over the maps pinned in `folder`, make those that are missing. Raises PlaneError, BpfError.
+
+        `left_out`: programs not to load.
+        """
         opened = BpfObject(objects / f"{name}{6 if layout is IPV6 else 4}.bpf.o")
         try:
             missing = rodata.keys() - opened.set_rodata(dict(rodata))
@@ -93,9 +96,11 @@ class Programs:
             for map_name in opened.pinned_by_name():
                 _keep_pinned_size(opened, map_name, folder / map_name)
                 opened.set_pin_path(map_name, folder / map_name)
+            for program in left_out:
+                opened.set_autoload(program, False)
             opened.load()
             _ensure_own_maps(folder, opened.max_entries("services"))
-            return cls(layout, opened)
+            return cls(layout, opened, left_out)
         except BaseException:
             opened.close()
             raise
@@ -112,13 +117,18 @@ def chain_xdp(ipv4_maps: Path, ipv6: Programs) -> None:
 
 def checksum_ipv6_flag() -> int:
     """BPF_F_IPV6 of bpf_l4_csum_replace, if this kernel knows it: an older one rejects unknown flags."""
-    tail = b""
+    return _BPF_F_IPV6 if kernel_knows("BPF_F_IPV6") else 0
+
+
+def kernel_knows(name: str) -> bool:
+    """Whether the kernel's BTF has a type, function or value of that name."""
+    wanted, tail = b"\0%s\0" % name.encode(), b""
     with _KERNEL_BTF.open("rb") as btf:
         while chunk := btf.read(1 << 20):  # several megabytes, of which none should stay in memory
-            if _FLAG_NAME in tail + chunk:
-                return _BPF_F_IPV6
-            tail = chunk[-len(_FLAG_NAME) :]
-    return 0
+            if wanted in tail + chunk:
+                return True
+            tail = chunk[-len(wanted) :]
+    return False
 
 
 def _keep_pinned_size(opened: BpfObject, name: str, pin: Path) -> None:

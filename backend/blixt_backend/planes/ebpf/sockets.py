@@ -11,7 +11,7 @@ from blixt_backend.planes.ebpf import cgroups, stale
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
 from blixt_backend.planes.ebpf.links import Links, Place, pinned_places, unpin
 from blixt_backend.planes.ebpf.pins import Pins
-from blixt_backend.planes.ebpf.programs import ON_SOCKETS, Programs, Sizes
+from blixt_backend.planes.ebpf.programs import ON_SOCKETS, Programs, Sizes, kernel_knows
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,20 @@ class Sockets:
     ) -> Sockets:
         """Have the current programs on the sockets of one cgroup only. Raises PlaneError, BpfError."""
         made = cls(cgroups.choose(named))
+        can_end = kernel_knows(stale.NEEDED)
+        if not can_end:
+            log.warning("sockets whose endpoint leaves are not ended: that needs Linux 6.5")
+        left_out = () if can_end else stale.PROGRAMS
         descriptor = os.open(made.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for layout in FAMILIES:
-                programs = Programs.load(layout, pins.maps(layout), sizes, rodata, objects, ON_SOCKETS)
+                programs = Programs.load(
+                    layout, pins.maps(layout), sizes, rodata, objects, ON_SOCKETS, left_out
+                )
                 try:
                     _attach(pins, programs, descriptor)
-                    made._enders.append(stale.Ender(programs.fds))
+                    if can_end:
+                        made._enders.append(stale.Ender(programs.fds))
                 finally:
                     programs.close()
         except BaseException:
@@ -63,7 +70,8 @@ class Sockets:
 
     def end_stale(self) -> None:
         """End sockets whose endpoint left."""
-        stale.run_everywhere(self._enders, self.cgroup)
+        if self._enders:
+            stale.run_everywhere(self._enders, self.cgroup)
 
     def close(self) -> None:
         """The programs on sockets stay."""

@@ -20,6 +20,8 @@ from blixt_backend.planes.ebpf.libbpf import BpfError, checked, library
 log = logging.getLogger(__name__)
 
 PROGRAMS = ("end_tcp", "end_udp")
+#: The kernel's function that they call.
+NEEDED = "bpf_sock_destroy"
 _BPF_TRACE_ITER = 28
 _CLONE_NEWNET = 0x40000000
 _READ = 4096
