@@ -160,7 +160,7 @@ def test_a_signal_leaves_nothing(number: int, tmp_path: Path) -> None:
     program = (
         "import pathlib, time\n"
         "from blixt_lab import cluster\n"
-        "with cluster(nodes=1, pods=1) as c:\n"
+        "with cluster(nodes=1, pods=1, cgroups=True) as c:\n"
         "    daemon = c['node1'].popen('sleep', '300')\n"
         f"    path = pathlib.Path({str(told)!r})\n"
         "    path.with_suffix('.new').write_text(f'{c.lab.id} {daemon.pid}')\n"
@@ -173,8 +173,9 @@ def test_a_signal_leaves_nothing(number: int, tmp_path: Path) -> None:
         wait_for(lambda: told.exists() or process.poll() is not None, "the lab of the other process")
         lab_id, daemon = told.read_text().split()
         entry = registry.find(lab_id)
-        names = entry.namespaces()
+        names, (cgroup,) = entry.namespaces(), entry.cgroups()
         assert len(names) == 5
+        assert daemon in (cgroup / "cgroup.threads").read_text().split()
         with open_lab():  # another lab beside it, whose sweep leaves a living owner's alone
             assert entry.owner_lives()
             assert all((NAMED / name).exists() for name in names)
@@ -186,6 +187,7 @@ def test_a_signal_leaves_nothing(number: int, tmp_path: Path) -> None:
     if number == signal.SIGKILL:
         assert registry.sweep() == [lab_id]
     _assert_gone(entry, names)
+    assert not cgroup.exists()
     wait_for(lambda: not Path(f"/proc/{daemon}/cmdline").exists(), "the lab's process to end", timeout=5)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +119,22 @@ def test_an_older_kernel_serves_sockets_and_ends_none(
     opened.close()
     assert "needs Linux 6.5" in caplog.text
     assert len(attached(pins)) == 11
+
+
+def test_processes_out_of_sight_are_told_of(
+    pins: Pins, two_cgroups: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    here, _ = two_cgroups
+    switch_on(pins, here)
+    assert "hostPID" not in caplog.text
+    with subprocess.Popen(["sleep", "60"]) as outside:
+        (here / "cgroup.procs").write_text(str(outside.pid))
+        look = "from pathlib import Path; from blixt_backend.planes.ebpf import stale; "
+        look += f"print(stale.hides_processes(Path({str(here)!r})))"
+        command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", look]
+        seen = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        outside.kill()
+    assert seen.stdout == "True\n"
 
 
 def test_a_cgroup_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,11 @@ class Sockets:
         can_end = kernel_knows(stale.NEEDED)
         if not can_end:
             log.warning("sockets whose endpoint leaves are not ended: that needs Linux 6.5")
+        elif stale.hides_processes(made.cgroup):
+            log.warning(
+                "sockets of processes that this container does not see are not ended when their endpoint "
+                "leaves: give it the host's process ids (hostPID: true)"
+            )
         left_out = () if can_end else stale.PROGRAMS
         descriptor = os.open(made.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

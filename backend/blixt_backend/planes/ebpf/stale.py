@@ -73,10 +73,15 @@ def run_everywhere(enders: list[Ender], cgroup: Path) -> None:
     thread.join()
 
 
+def hides_processes(cgroup: Path) -> bool:
+    """Whether some of the cgroup's processes have no number in this container."""
+    return any(pid == 0 for pid in _processes(cgroup))
+
+
 def _namespaces(cgroup: Path) -> Iterator[Path]:
     """One process's /proc/PID/ns/net for each namespace; in a container, of the processes that it can see."""
     seen = set()
-    for pid in _processes(cgroup):
+    for pid in filter(None, _processes(cgroup)):
         path = Path(f"/proc/{pid}/ns/net")
         with suppress(OSError):  # it has ended
             inode = path.stat().st_ino
@@ -93,7 +98,7 @@ def _processes(cgroup: Path) -> Iterator[int]:
             if error.errno != errno.EOPNOTSUPP:
                 continue  # the cgroup has gone
             listed = _threads(Path(folder))
-        yield from (int(line) for line in listed.split() if line != "0")  # 0: out of this container's sight
+        yield from map(int, listed.split())
 
 
 def _threads(folder: Path) -> str:
