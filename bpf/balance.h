@@ -179,7 +179,11 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 		return open_connection(skb, packet, service, old, hook);
 	if (old)
 		forget(&packet->flow, old);
-	return service ? drop(DROP_FRAGMENT) : VERDICT_NEXT;
+	if (service)
+		return drop(DROP_FRAGMENT);
+	if (!packet->first_fragment && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))
+		forget_service_before(&packet->flow);
+	return VERDICT_NEXT;
 }
 
 static __always_inline int known_flow(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,

@@ -163,6 +163,43 @@ static __always_inline bool is_over(const struct connection *entry)
 	       (entry->flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
 }
 
+/* A living TCP connection, and a UDP flow of this very tick: the client's packet may have been translated just now. */
+static __always_inline bool is_in_use(const struct flow *key, const struct connection *answer, __u32 tick)
+{
+	struct connection *client;
+	struct flow client_key;
+
+	if (key->protocol == IPPROTO_TCP)
+		return !is_over(answer);
+	client = find_partner(key, answer, &client_key);
+	return client && client->seen_tick == tick;
+}
+
+/*
+ * A client goes to an endpoint itself, by a port that it had to a service before: the answers are the endpoint's own
+ * from now on.
+ */
+static __noinline int forget_service_before(const struct flow *flow)
+{
+	struct connection *answer;
+	struct flow key = {};
+
+	if (!flow)
+		return 0;
+	key.source = flow->destination;
+	key.destination = flow->source;
+	key.source_port = flow->destination_port;
+	key.destination_port = flow->source_port;
+	key.protocol = flow->protocol;
+	answer = bpf_map_lookup_elem(&connections, &key);
+	if (!answer || !is_reply(answer) || answer->destination_port != flow->source_port ||
+	    !same_address(&answer->destination, &flow->source))
+		return 0;
+	if (!is_in_use(&key, answer, current_tick()))
+		forget(&key, answer);
+	return 0;
+}
+
 /* An entry made anew by its partner has no time yet. */
 static __always_inline bool is_idle(const struct connection *entry, __u32 tick)
 {

@@ -185,6 +185,7 @@ class _Handling:
     def _new_flow(self) -> Outcome:
         service = self._service()
         if service is None:
+            self._forget_service_before()
             return self._next()
         from_outside = self.now.hook is Hook.UPLINK_INGRESS
         client = self.packet.flow.source
@@ -221,6 +222,25 @@ class _Handling:
                 index, endpoint.generation, self.now.tick
             )
         return self._connect(service, index, endpoint, flow_hash)
+
+    def _forget_service_before(self) -> None:
+        """The client had this port to a service, and now goes to its endpoint by itself."""
+        flow = self.packet.flow
+        key = partner_of(flow)
+        entry = self._connection(key)
+        if entry is None or not entry.is_reply:
+            return
+        if (entry.becomes.destination, entry.becomes.destination_port) != (flow.source, flow.source_port):
+            return
+        client_s = own_partner(key, entry, self._connection)
+        if flow.protocol == UDP:
+            is_over = client_s is None or client_s.seen_tick != self.now.tick
+        else:
+            is_over = self.packet.is_new_tcp and is_closed(entry)
+        if is_over:
+            if client_s is not None:
+                self.changes.connections[partner_of(entry.becomes)] = None
+            self.changes.connections[key] = None
 
     def _refuse(self, reason: DropReason, service: Service) -> Outcome:
         return refuse(self.packet, reason, service.id, self.now, self.changes)

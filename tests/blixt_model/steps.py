@@ -12,7 +12,7 @@ from blixt_model.incidents import Incident, make_incident
 from blixt_model.kernel import MOST_BYTES
 from blixt_model.parse import FRAGMENT_HEADER
 from blixt_model.senders import new_flow, rival_flow
-from blixt_model.tables import Flow, Tables
+from blixt_model.tables import Connection, Flow, Tables, partner_of
 from blixt_model.ways import Hook
 from blixt_model.worlds import World
 
@@ -54,6 +54,8 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
     if kind >= 29:
         return make_incident(choices, tables)
     if kind == 28:
+        if known and choices.below(2):
+            return _direct(choices, world.family, known)
         return _at_hook(choices, _stray(choices, world))
     if kind >= 25 and known:
         key, entry = known[choices.below(256) % len(known)]
@@ -64,6 +66,12 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
         return _at_hook(choices, _packet(choices, world.family, key, _FLAGS_OF_KNOWN), preferred)
     flow = rival_flow(choices, world, tables) if kind >= 6 and known else new_flow(choices, world)
     return _at_hook(choices, _packet(choices, world.family, flow, _FLAGS_OF_NEW), _HOOKS_OF_NEW)
+
+
+def _direct(choices: Choices, family: Family, known: list[tuple[Flow, Connection]]) -> Sent:
+    """A packet the other way round than one that is known: of a client to an endpoint itself."""
+    key, _ = known[choices.below(256) % len(known)]
+    return _at_hook(choices, _packet(choices, family, partner_of(key), _FLAGS_OF_NEW), _HOOKS_OF_NEW)
 
 
 _HOOKS_OF_NEW = (Hook.UPLINK_INGRESS,) * 4 + (Hook.POD_INGRESS,) * 2 + (Hook.NODE_EGRESS, Hook.UPLINK_XDP)

@@ -183,6 +183,27 @@ MUTATIONS = (
     ),
     Mutation("kept-where-not-reused", "balance.h", "if (old && !partner)", "if (false)"),
     Mutation("kept-though-too-big", "balance.h", "if (partner)\n\t\t\tforget(", "if (false)\n\t\t\tforget("),
+    Mutation("service-before-not-forgotten", "balance.h", "forget_service_before(&packet->flow);", ";"),
+    Mutation(
+        "another-client-s-service-forgotten",
+        "connection.h",
+        " || answer->destination_port != flow->source_port ||\n"
+        "\t    !same_address(&answer->destination, &flow->source))",
+        ")",
+    ),
+    Mutation(
+        "service-forgotten-by-any-packet",
+        "balance.h",
+        " && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))",
+        ")",
+    ),
+    Mutation("service-forgotten-while-open", "connection.h", "return !is_over(answer);", "return false;"),
+    Mutation(
+        "service-forgotten-at-once",
+        "connection.h",
+        "return client && client->seen_tick == tick;",
+        "return false;",
+    ),
     Mutation("silent-ignored", "connection.h", "(endpoint->flags & ENDPOINT_SILENT) || is_idle", "is_idle"),
     Mutation(
         "silent-for-tcp-too",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
-from blixt_lab import Checksums
-from blixt_lab.traffic import spread
+from blixt_lab import Checksums, wait_for
+from blixt_lab.traffic import TalkError, Target, ask, spread
 from blixt_lab.traffic.talk import converse
 from blixt_lab.world import KINDS, Space, World
 
+_client_ports = itertools.count(41_000)
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("checksums")]
 
 
@@ -94,3 +96,26 @@ def test_every_node_serves_a_client_that_reaches_both(world: World, space: Space
         own, node1 = (host.address4 if version == 4 else host.address6 for host in (client, cluster["node1"]))
         assert result.failures == {}
         assert set(result.seen) == {("pod-2-1", own), ("pod-2-1", node1)}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("client", ["pod-1-2", "client1", "pod-2-2"])
+def test_a_port_that_was_used_for_a_service_reaches_the_endpoint_itself(
+    world: World, space: Space, client: str, kind: tuple[str, int]
+) -> None:
+    """The endpoint's answers must not be taken for the service's any more."""
+    pod, host = world.pod("1-1"), world.cluster[client]
+    space.serve(pod)
+    protocol, version = kind
+    address, own = (pod.address4, host.address4) if version == 4 else (pod.address6, host.address6)
+    itself = Target(protocol, address, 8080 if protocol == "tcp" else 5353)
+    port = next(_client_ports)
+    assert host.do(ask(space.target(kind), source=(own, port))).client_port == port
+
+    def answers() -> bool:
+        try:
+            return host.do(ask(itself, patience=1.5, source=(own, port))).client_port == port
+        except TalkError:
+            return False
+
+    wait_for(answers, "the endpoint's own answers", timeout=5)
