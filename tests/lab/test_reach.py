@@ -12,7 +12,8 @@ from blixt_lab.traffic import TalkError, Target, ask, spread
 from blixt_lab.traffic.talk import converse
 from blixt_lab.world import KINDS, Space, World
 
-_client_ports = itertools.count(41_000)
+#: Below those that sockets get by themselves, above those for masquerading.
+_client_ports = itertools.count(30_500)
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("checksums")]
 
 
