@@ -6,6 +6,7 @@ ports numbers. All may raise BpfError.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -14,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from blixt_backend.model import Protocol
@@ -32,7 +34,7 @@ from blixt_backend.planes.ebpf.layout import (
     Layout,
     ServiceFlag,
 )
-from blixt_backend.planes.ebpf.libbpf import obj_get
+from blixt_backend.planes.ebpf.libbpf import BpfError, obj_get
 from blixt_backend.planes.ebpf.links import link_info, pinned_places
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
@@ -282,7 +284,9 @@ def _devices(pins: Pins, found: Sequence[Layout]) -> list[Row]:
 
 def _hooks(pins: Pins, layout: Layout) -> Iterator[Row]:
     for place in pinned_places(pins.links(layout)):
-        fd = obj_get(pins.links(layout) / f"{place.hook}-{place.target}")
+        fd = _opened(pins.links(layout) / f"{place.hook}-{place.target}")
+        if fd is None:
+            continue
         try:
             info = link_info(fd)
         finally:
@@ -317,14 +321,27 @@ def _unfit(pins: Pins, layout: Layout) -> int:
 
 
 def _map_sizes(pins: Pins, layout: Layout) -> Iterator[Row]:
-    for name in (*_COUNTED, *([SOCKETS] if (pins.maps(layout) / SOCKETS).exists() else [])):
-        with BpfMap.open(pins.maps(layout) / name) as opened:
+    for name in (*_COUNTED, SOCKETS):
+        fd = _opened(pins.maps(layout) / name)
+        if fd is None:  # of sockets, which --socket-lb may leave alone
+            continue
+        with BpfMap(fd) as opened:
             size = opened.info.max_entries
             if name == "endpoints":  # an array: what counts is who lives in it, and index 0 is nobody's
                 used, size = len(_live_endpoints(layout, opened)), size - 1
             else:
                 used = opened.count()
             yield {"family": layout.name, "map": name, "used": used, "size": size}
+
+
+def _opened(pin: Path) -> int | None:
+    """A pin's descriptor; None: it isn't there, or was taken away just now."""
+    try:
+        return obj_get(pin)
+    except BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
 
 
 def _interface(ifindex: int) -> str:
