@@ -5,10 +5,14 @@
  */
 #include "balance.h"
 #include "fast.h"
+#include <linux/if_packet.h>
 
+/* A switch that doesn't know where a host is floods its frames: they are for that host, and it alone handles them. */
 SEC("tc")
 int uplink_ingress(struct __sk_buff *skb)
 {
+	if (skb->pkt_type == PACKET_OTHERHOST)
+		return VERDICT_NEXT;
 	return balance(skb, FROM_NETWORK);
 }
 

@@ -105,6 +105,7 @@ class Comparison:
             tick=tick,
             fib=self.network.fib(self.kernel.family),
             settings=self.settings,
+            mac=self.network.mac_of(sent.device),
             came_in_by=self.network.ifindexes.get(sent.came_in_by, 0),
             gso_size=sent.gso_size,
         )

@@ -105,6 +105,9 @@ class Network:
     def place(self, family: Family, name: str) -> Place:
         return next(p for p in PLACES if p.family == family.version and p.name == name)
 
+    def mac_of(self, device: str) -> bytes:
+        return next(mac(link.mac) for link in LINKS if link.name == device)
+
     def fib(self, family: Family) -> Fib:
         routes: dict[bytes, Route] = {}
         macs = {link.name: link for link in LINKS}

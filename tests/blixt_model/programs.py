@@ -18,12 +18,19 @@ def process(raw: bytes, now: Circumstances, tables: Tables) -> Outcome:
     packet = parse(raw, now.family)
     if now.hook is Hook.UPLINK_XDP:
         return _fast_path(packet, now, tables) or Outcome(XdpVerdict.PASS, raw)
+    if now.hook is Hook.UPLINK_INGRESS and _is_for_another_host(raw, now.mac):
+        return Outcome(Verdict.NEXT, raw)
     was_handled = now.hook is Hook.NODE_EGRESS and now.came_in_by in tables.devices
     if packet is None or was_handled:
         return Outcome(Verdict.NEXT, raw)
     if packet.protocol in (TCP, UDP):
         return handle_flow(packet, now, tables)
     return translate_error(packet, now, tables)
+
+
+def _is_for_another_host(raw: bytes, mac: bytes) -> bool:
+    is_group = bool(raw[0] & 1)
+    return raw[:6] != mac and not is_group
 
 
 def _fast_path(packet: Packet | None, now: Circumstances, tables: Tables) -> Outcome | None:

@@ -32,7 +32,7 @@ from blixt_model.tables import (
 )
 from blixt_model.ways import Hook, Outcome, Verdict
 
-OUTER_MAC, NODE_MAC = "02:00:00:00:01:bb", "02:00:00:00:01:aa"
+OUTER_MAC, NODE_MAC = "02:00:00:00:01:bb", "02:00:00:00:01:00"
 POD_MAC, POD_DEVICE_MAC = "02:00:00:00:f0:03", "02:00:00:00:02:00"
 ROUTER_MAC, UPLINK_MAC = "02:00:00:00:f0:01", "02:00:00:00:01:00"
 
@@ -114,12 +114,13 @@ class Scene:
         *,
         came_in_by: str = "",
         gso_size: int = 0,
+        to: str = NODE_MAC,
     ) -> Outcome:
         """Through kernel and model, which must agree; on pod0, or on uplink0 for the other hooks."""
         device = "pod0" if hook is Hook.POD_INGRESS else "uplink0"
         if hook in (Hook.UPLINK_INGRESS, Hook.POD_INGRESS):
             came_in_by = device
-        frame = bytes(Ether(src=OUTER_MAC, dst=NODE_MAC) / packet)
+        frame = bytes(Ether(src=OUTER_MAC, dst=to) / packet)
         return self.comparison.send(Sent(hook, device, frame, came_in_by, gso_size))
 
     @property

@@ -10,6 +10,7 @@ from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP, Family
 from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet
 from blixt_model.incidents import Incident, make_incident
 from blixt_model.kernel import MOST_BYTES
+from blixt_model.network import LINKS, mac
 from blixt_model.parse import FRAGMENT_HEADER
 from blixt_model.senders import new_flow, rival_flow
 from blixt_model.tables import Connection, Flow, Tables, partner_of
@@ -83,6 +84,7 @@ _DEVICES = {
     Hook.POD_INGRESS: ("pod0", "pod1"),
     Hook.NODE_EGRESS: ("uplink0", "uplink1", "pod0"),
 }
+_MACS = {link.name: mac(link.mac) for link in LINKS}
 #: A test run refuses TC programs a frame without a whole network header, by its ethertype.
 _LEAST = {b"\x08\x00": 34, b"\x86\xdd": 54}
 
@@ -90,6 +92,8 @@ _LEAST = {b"\x08\x00": 34, b"\x86\xdd": 54}
 def _at_hook(choices: Choices, raw: bytes, hooks: tuple[Hook, ...] = tuple(Hook)) -> Sent:
     hook = choices.one_of(hooks) if len(raw) >= _LEAST.get(raw[12:14], 0) else Hook.UPLINK_XDP
     device = choices.one_of(_DEVICES[hook])
+    if not choices.rarely(24):  # else it is another host's, and a switch has flooded it
+        raw = _MACS[device] + raw[6:]
     if hook is Hook.UPLINK_XDP:
         return Sent(hook, device, raw)
     came_in_by = choices.one_of(("", "stranger", "uplink0")) if hook is Hook.NODE_EGRESS else device

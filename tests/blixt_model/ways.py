@@ -67,6 +67,8 @@ class Circumstances:
     tick: int
     fib: Fib
     settings: Settings
+    #: That device's own.
+    mac: bytes = bytes(6)
     #: ifindex that the packet came into the node by; 0: born here.
     came_in_by: int = 0
     #: Bytes of payload in a segment of a GSO packet; 0: not one.

@@ -10,7 +10,7 @@ from blixt_model.checksum import changed, changed_udp, checksum
 from blixt_model.choices import Choices
 from blixt_model.family import IPV4, IPV6, TCP, UDP, Family
 from blixt_model.flows import hash_of
-from blixt_model.frames import LEFT_TO_DEVICE, WRONG, Shape, frame
+from blixt_model.frames import LEFT_TO_DEVICE, TO_NODE, WRONG, Shape, frame
 from blixt_model.layout import Layout
 from blixt_model.network import packed
 from blixt_model.parse import FRAGMENT_HEADER, parse
@@ -33,7 +33,9 @@ def flow(family: Family, protocol: int = TCP) -> Flow:
 
 
 def now(family: Family, hook: Hook = Hook.UPLINK_INGRESS) -> Circumstances:
-    return Circumstances(family, hook, device=3, tick=100, fib=lambda _address: None, settings=SETTINGS)
+    return Circumstances(
+        family, hook, device=3, tick=100, fib=lambda _address: None, settings=SETTINGS, mac=TO_NODE
+    )
 
 
 @given(st.binary(min_size=4, max_size=64), st.binary(min_size=4, max_size=4))

@@ -44,6 +44,7 @@ MUTATIONS = (
     Mutation("fewer-fragments", "packet.h", "IPV4_FRAGMENT_OFFSET 0x1fff", "IPV4_FRAGMENT_OFFSET 0x0fff"),
     Mutation("one-extension-less", "packet.h", "MAX_EXTENSION_HEADERS 6", "MAX_EXTENSION_HEADERS 5", IPV6),
     Mutation("farther-transport", "packet.h", "NETWORK_OFFSET + 240", "NETWORK_OFFSET + 248", IPV6),
+    Mutation("another-host's-frames", "blixt.bpf.c", "skb->pkt_type == PACKET_OTHERHOST", "false"),
     Mutation("short-ttl-goes-on", "balance.h", "packet.ttl <= 1", "packet.ttl < 1"),
     Mutation(
         "generation-not-checked", "endpoint.h", "endpoint && endpoint->generation == generation", "endpoint"

@@ -22,6 +22,7 @@ from blixt_model.scene import (
     EMPTY,
     POD,
     REMOTE,
+    ROUTER_MAC,
     SILENT,
     UNREACHABLE,
     Scene,
@@ -50,6 +51,13 @@ def test_other_traffic_goes_on(scene: Scene) -> None:
     echo = ICMP() if scene.family is IPV4 else ICMPv6EchoRequest()
     for packet in (arp, scene.ip(scene.names.client, scene.names.vip) / echo):
         assert_next_untouched(scene.send(packet), packet)
+
+
+@pytest.mark.parametrize(("to", "handled"), [(ROUTER_MAC, False), ("ff:ff:ff:ff:ff:ff", True)])
+def test_a_frame_for_another_host_goes_on(scene: Scene, to: str, handled: bool) -> None:
+    outcome = scene.send(syn(scene, POD), to=to)
+    assert (outcome.verdict != Verdict.NEXT) == handled
+    assert bool(outcome.changes.connections) == handled
 
 
 def test_a_cut_tcp_header_goes_on(scene: Scene) -> None:

@@ -84,8 +84,6 @@ def land() -> Iterator[Land]:
         blixt = Blixt(built, frontend_options=[POOLS], backend_options=["--announce", "eth0"])
         blixt.start()
         built.client.ip(*(f"route replace {network} dev eth0" for network in ON_LINK))
-        # A bridge that no longer knows where a MAC is tries every port, and each node would take the packet.
-        built.fabric.ip(*(f"link set to-{node.name} type bridge_slave flood off" for node in built.nodes))
         blixt.apply("ready")
         yield Land(built, blixt, servers)
 

@@ -99,6 +99,20 @@ def test_every_node_serves_a_client_that_reaches_both(world: World, space: Space
         assert set(result.seen) == {("pod-2-1", own), ("pod-2-1", node1)}
 
 
+def test_frames_for_another_host_are_left_alone(world: World, space: Space) -> None:
+    """The fabric floods them, as it has never heard of that host: both nodes see them."""
+    client, node = world.cluster.clients[1], world.cluster["node1"]
+    space.serve(world.pod("1-1"))
+    assert set(space.outcomes(client).values()) == {"1-1"}
+    for address in (node.address4, node.address6):
+        client.ip(f"neigh replace {address} lladdr 02:00:00:00:99:99 dev eth0 nud permanent")
+    try:
+        assert space.outcomes(client, patience=0.8) == dict.fromkeys(KINDS, "timeout")
+    finally:
+        for address in (node.address4, node.address6):
+            client.ip(f"neigh del {address} dev eth0")
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("client", ["pod-1-2", "client1", "pod-2-2"])
 def test_a_port_that_was_used_for_a_service_reaches_the_endpoint_itself(
