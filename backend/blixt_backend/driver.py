@@ -53,12 +53,18 @@ class Driver:
         plane: Plane,
         backoff: Backoff | None = None,
         on_applied: Callable[[ChangeSet], None] | None = None,
+        *,
+        on_trying: Callable[[], None] | None = None,
+        on_failed: Callable[[str], None] | None = None,
     ) -> None:
         self._client = client
         self._plane = plane
         self._backoff = backoff or Backoff()
         #: Told of each change that is in force, before it is acknowledged.
         self._on_applied = on_applied
+        #: Told when an apply begins, and why one failed, in a line.
+        self._on_trying = on_trying
+        self._on_failed = on_failed
         self._state = DesiredState()
         #: Seconds until the next try of a failed apply; None: the plane holds what it should.
         self._retry_in: float | None = None
@@ -106,6 +112,8 @@ class Driver:
 
     async def _apply(self, change: ChangeSet) -> None:
         if change.resync or change.changed or change.removed:
+            if self._on_trying is not None:
+                self._on_trying()
             try:
                 await self._plane.apply(change)
             except PlaneError as error:
@@ -122,6 +130,8 @@ class Driver:
             "applying revision %d failed: %s; trying again, whole, in %.1f s",
             change.revision, reason, delay, exc_info=trace,
         )  # fmt: skip
+        if self._on_failed is not None:
+            self._on_failed(reason)
 
     def _applied(self, change: ChangeSet) -> None:
         if self._retry_in is not None:

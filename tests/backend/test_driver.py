@@ -99,6 +99,28 @@ async def test_what_is_in_force_is_told_and_what_failed_is_not() -> None:
     assert plane.attempts == len(told) + 2
 
 
+async def test_each_try_is_told_and_how_it_ended() -> None:
+    script, plane, stop, told = Script(), RecordingPlane(), asyncio.Event(), list[str]()
+    driver = Driver(
+        script,
+        plane,
+        AT_ONCE,
+        lambda change: told.append("applied"),
+        on_trying=lambda: told.append("trying"),
+        on_failed=told.append,
+    )
+    running = asyncio.create_task(driver.run(stop))
+    plane.fail(2)
+    script.send(RESET, set_op(*service("ns/a")), revision=1)
+    await until(lambda: script.applied_revision == 1)
+    script.send(revision=2)
+    await until(lambda: script.applied_revision == 2)
+    stop.set()
+    await running
+    failure = ["trying", "told to fail"]
+    assert told == [*failure, *failure, "trying", "applied", "applied"]
+
+
 async def test_an_empty_round_is_acknowledged_without_an_apply() -> None:
     script, plane = Script(), RecordingPlane()
     async with driving(script, plane):
