@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import click
@@ -15,12 +16,16 @@ from blixt_backend.announce import running as announcing
 from blixt_backend.announce.heartbeat import MOST_NAME_BYTES
 from blixt_backend.client import Client
 from blixt_backend.driver import Driver
+from blixt_backend.health import places
+from blixt_backend.health import running as health
+from blixt_backend.model import ChangeSet
 from blixt_backend.planes.base import Plane
 from blixt_backend.tls import Api, ApiAddressError, CertificateError, TlsFiles, target
 
 log = logging.getLogger(__name__)
 
 _MOST_INTERFACE_BYTES = 15  # IFNAMSIZ, less the 0 at its end
+_OPEN_FILES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +35,16 @@ class Settings:
     api: Api
     node: str
     announce: announcing.Settings
+    health: health.Settings
 
 
 def settings(
-    address: str, node: str, tls: TlsFiles, interfaces: Sequence[str] = (), group: str = "default"
+    address: str,
+    node: str,
+    tls: TlsFiles,
+    interfaces: Sequence[str] = (),
+    group: str = "default",
+    healthz: Sequence[str] = (),
 ) -> Settings:
     """What the command line says, checked. Raises click.UsageError."""
     if not node:
@@ -42,7 +53,7 @@ def settings(
         api = Api(target(address), _checked(tls))
     except ApiAddressError as error:
         raise click.BadParameter(str(error), param_hint="--api") from None
-    return Settings(api, node, _announce(interfaces, group, node))
+    return Settings(api, node, _announce(interfaces, group, node), _health(healthz))
 
 
 def _announce(interfaces: Sequence[str], group: str, node: str) -> announcing.Settings:
@@ -54,6 +65,18 @@ def _announce(interfaces: Sequence[str], group: str, node: str) -> announcing.Se
     if interfaces and len(node.encode()) > MOST_NAME_BYTES:
         raise click.BadParameter(f"longer than {MOST_NAME_BYTES} bytes", param_hint="--node-name")
     return announcing.Settings(tuple(dict.fromkeys(interfaces)), group)
+
+
+def _health(addresses: Sequence[str]) -> health.Settings:
+    if places.OFF in addresses:
+        if len(addresses) > 1:
+            raise click.BadParameter(f"{places.OFF!r} goes with no address", param_hint="--healthz-address")
+        return health.Settings()
+    try:
+        found = dict.fromkeys(places.parse(text) for text in addresses)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--healthz-address") from None
+    return health.Settings(tuple(found))
 
 
 def _checked(tls: TlsFiles) -> TlsFiles | None:
@@ -75,10 +98,20 @@ async def serve(settings: Settings, plane: Plane) -> None:
     The first signal lets an apply under way finish; the second one does not.
     """
     await asyncio.to_thread(announcing.check, settings.announce)
+    _allow_open_files()
     announcer = announcing.Announcing(settings.node, settings.announce)
-    async with Client(settings.api, settings.node) as client, _meanwhile(announcer.run()):
+    checks = health.Health(settings.health, plane.node_port_addresses)
+
+    def on_applied(change: ChangeSet) -> None:
+        announcer.applied(change)
+        checks.applied(change)
+
+    async with Client(settings.api, settings.node) as client, AsyncExitStack() as stack:
+        await stack.enter_async_context(_meanwhile(announcer.run()))
+        if not plane.only_shows:
+            await stack.enter_async_context(_meanwhile(checks.run()))
         stop = asyncio.Event()
-        driver = Driver(client, plane, on_applied=announcer.applied)
+        driver = Driver(client, plane, None, on_applied, on_trying=checks.trying, on_failed=checks.failed)
         running = asyncio.create_task(driver.run(stop))
 
         def on_signal() -> None:
@@ -108,6 +141,14 @@ async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def _allow_open_files() -> None:
+    """Each health check node port takes two descriptors: the usual soft limit ends at 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def configure_logging(level: str) -> None:

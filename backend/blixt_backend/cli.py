@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from blixt_backend.health.places import DEFAULTS
 from blixt_backend.planes import registry
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 
@@ -149,6 +150,16 @@ def _commands() -> Sequence[click.Command]:
     show_default=True,
     help="The nodes among whom --announce chooses: give each cluster on a segment a name of its own.",
 )
+@click.option(
+    "--healthz-address",
+    "healthz",
+    metavar="ADDRESS",
+    multiple=True,
+    default=DEFAULTS,
+    show_default=True,
+    help="Where /healthz, /readyz and /livez tell of this node's health by HTTP: IPV4:PORT or [IPV6]:PORT; "
+    "'off' for nowhere. Repeatable; an address that can't be had is tried again.",
+)
 @click.option("--tls-ca", type=_PEM, help="Use TLS; who may have signed the frontend's certificate.")
 @click.option("--tls-cert", type=_PEM, help="Use mutual TLS with this certificate.")
 @click.option("--tls-key", type=_PEM, help="The key of --tls-cert.")
@@ -169,6 +180,7 @@ def main(
     plane_name: str,
     announce: tuple[str, ...],
     announce_group: str,
+    healthz: tuple[str, ...],
     tls_ca: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -188,7 +200,7 @@ def main(
 
     app.configure_logging(log_level)
     files = tls.TlsFiles(tls_ca, tls_cert, tls_key, tls_server_name or "")
-    settings = app.settings(address, node_name, files, announce, announce_group)
+    settings = app.settings(address, node_name, files, announce, announce_group, healthz)
     plane = plane_class.from_options(NodeIdentity(node_name), **plane_options)
     try:
         asyncio.run((app.cleanup if cleanup else app.serve)(settings, plane))

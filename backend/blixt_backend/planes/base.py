@@ -11,11 +11,11 @@ without it: `start` raises PlaneError for what it misses.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from blixt_backend.model import ChangeSet
+from blixt_backend.model import ChangeSet, PackedAddress
 
 if TYPE_CHECKING:
     import click
@@ -38,6 +38,9 @@ class Plane(ABC):
     `apply` is all or repaired: when it raises, the caller goes on, and the next call is a resync.
     `stop` leaves the dataplane running; only `cleanup` takes it away.
     """
+
+    #: Whether it carries no packet: then nothing on this node answers for its health.
+    only_shows: ClassVar[bool] = False
 
     @classmethod
     def options(cls) -> Sequence[click.Parameter]:
@@ -64,6 +67,10 @@ class Plane(ABC):
     @abstractmethod
     async def cleanup(self) -> None:
         """Remove everything this plane ever put on the node. Called without `start`. Raises PlaneError."""
+
+    def node_port_addresses(self) -> Collection[PackedAddress] | None:
+        """Where node ports answer, and with them health check node ports; None: on all that the node has."""
+        return None
 
     def status(self) -> Mapping[str, object]:
         """A few figures about the plane, ready for JSON."""

@@ -38,6 +38,8 @@ class Difference:
 class PrintPlane(Plane):
     """Prints differences to what it printed before; a resync of what is known already prints empty ones."""
 
+    only_shows = True
+
     def __init__(self, form: Form = Form.JSON, out: TextIO | None = None) -> None:
         self._render = {Form.JSON: as_json, Form.TABLE: as_table}[form]
         self._out = out or sys.stdout
