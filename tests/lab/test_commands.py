@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import http.client
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from blixt_lab import Cluster, cluster, manifests, wait_for
+from blixt_lab import Cluster, Host, cluster, manifests, wait_for
 from blixt_lab.blixt import Blixt
 from blixt_lab.daemon import Daemon, script
 from blixt_lab.load import holding, start_servers
@@ -183,16 +184,32 @@ def test_a_full_map_keeps_what_it_holds_and_says_so(bare: Cluster) -> None:
             named = "--max-services"
             wait_for(lambda: named in daemon.log.read_text(), f"the backend to name {named}")
             assert space.outcomes(bare.client) == dict.fromkeys(KINDS, "1-1")
+            wait_for(lambda: health(node) == 503, "the node to be unwell", timeout=40)
         assert held.result.lost == []
         # With room again, changes get through again.
         blixt.folder.remove("many")
         space.serve()
         assert space.outcomes(bare.client) == dict.fromkeys(KINDS, "refused")
+        assert health(node) == 200
         assert daemon.running
     finally:
         daemon.kill9()
         blixt.frontend.terminate()
         node.run(*command, "--cleanup")
+
+
+def health(node: Host) -> int:
+    """The status of the node's /healthz."""
+
+    def ask() -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", 10256, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    return node.call(ask)
 
 
 def attached(bare: Cluster) -> int:
