@@ -78,13 +78,15 @@ def test_a_scan_sees_kinds_peers_and_addresses(namespace: Callable[[str], None])
     namespace("link add u0 type veth peer name u1")
     namespace("address add 192.0.2.1/24 dev u0")
     namespace("address add 192.0.2.2/24 dev u0")
-    namespace("address add 2001:db8::1/64 dev u0 nodad")
+    for number in (1, 3, 2):
+        namespace(f"address add 2001:db8::{number}/64 dev u0 nodad")
     namespace("address add 169.254.0.1/16 scope link dev u0")
     namespace("link set u0 up")
     found = {link.name: link for link in devices.scan()}
     assert found["u0"].kind == "veth"
     assert not found["u0"].peer_elsewhere
-    assert found["u0"].addresses == (ip("192.0.2.1"), ip("2001:db8::1"), ip("192.0.2.2"))
+    expected = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::3", "2001:db8::2")
+    assert found["u0"].addresses == tuple(map(ip, expected))
     assert found["lo"].kind == ""
 
 

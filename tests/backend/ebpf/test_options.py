@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from blixt_backend.planes.base import NodeIdentity
+from blixt_backend.planes.ebpf.nodeports import parse
 from blixt_backend.planes.ebpf.options import PortRange, Settings, XdpMode, options, settings
 from blixt_backend.planes.ebpf.plane import EbpfPlane
 from blixt_backend.planes.ebpf.programs import Sizes
@@ -32,10 +33,12 @@ def test_every_option_counts() -> None:
         "--interface eth0 --interface ens* --pod-interface x* --xdp native --pin-root rel --max-services 1"
     )
     more = "--max-endpoints 2 --max-connections 3 --masquerade-ports 5000-5999 --socket-lb on --cgroup /c"
-    found = parsed(*given.split(), *more.split())
+    ranges = "--nodeport-addresses 10.0.0.0/8,fd00::/8 --nodeport-addresses 192.0.2.0/24"
+    found = parsed(*given.split(), *more.split(), *ranges.split())
     assert found == Settings(
         interfaces=("eth0", "ens*"),
         pod_interfaces=("x*",),
+        node_ports=parse(["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]),
         xdp=XdpMode.NATIVE,
         pin_root=Path("rel").absolute(),
         sizes=Sizes(1, 2, 3),
@@ -57,6 +60,11 @@ def test_a_range_that_is_none_is_bad_usage(text: str) -> None:
 def test_other_values_that_cannot_be(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.UsageError):
         parsed(*arguments)
+
+
+def test_node_ports_of_no_range_are_bad_usage() -> None:
+    with pytest.raises(click.UsageError, match="'eth0' is no range"):
+        parsed("--nodeport-addresses", "eth0")
 
 
 def test_the_plane_is_made_from_its_options() -> None:

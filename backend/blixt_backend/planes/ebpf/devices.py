@@ -15,6 +15,7 @@ from pyroute2 import IPRoute  # type: ignore[import-untyped]  # it ships no type
 
 from blixt_backend.model import PackedAddress
 from blixt_backend.planes.ebpf.layout import DeviceFlag, Layout
+from blixt_backend.planes.ebpf.nodeports import NodePortAddresses
 
 DEFAULT_POD_PATTERNS = ("veth*", "cali*", "lxc*", "cni*", "gke*", "azv*", "eni*")
 _SCOPE_GLOBAL = 0
@@ -30,7 +31,7 @@ class Role(Enum):
 class Link:
     """An interface as the kernel describes it. `kind` is IFLA_INFO_KIND, empty for hardware.
 
-    `addresses` are its global ones, in the kernel's order, without temporary and unusable ones.
+    `addresses` are its global ones, of each family the oldest first, without temporary and unusable ones.
     """
 
     ifindex: int
@@ -61,7 +62,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """All devices by ifindex, and the node's own addresses: those of its uplinks, in their order."""
+    """All devices by ifindex, and the node's own addresses on which node ports answer."""
 
     devices: Mapping[int, Device]
     node_addresses: tuple[PackedAddress, ...]
@@ -76,7 +77,12 @@ def unmatched(links: Sequence[Link], patterns: Sequence[str]) -> list[str]:
     return [p for p in patterns if not any(fnmatch.fnmatchcase(link.name, p) for link in links)]
 
 
-def choose(links: Sequence[Link], uplink_patterns: Sequence[str], pod_patterns: Sequence[str]) -> Choice:
+def choose(
+    links: Sequence[Link],
+    uplink_patterns: Sequence[str],
+    pod_patterns: Sequence[str],
+    node_ports: NodePortAddresses | None = None,
+) -> Choice:
     """The uplinks in the order of their patterns; pods' devices are those that match and aren't uplinks.
 
     Pods' devices masquerade as the first uplink that has an address of the family, as does an
@@ -88,8 +94,8 @@ def choose(links: Sequence[Link], uplink_patterns: Sequence[str], pod_patterns: 
         for link in links:
             if fnmatch.fnmatchcase(link.name, pattern):
                 uplinks.setdefault(link.ifindex, link)
-    node_addresses = tuple(dict.fromkeys(a for link in uplinks.values() for a in link.addresses))
-    node = _first_of_each_family(node_addresses)
+    uplink_addresses = tuple(dict.fromkeys(a for link in uplinks.values() for a in link.addresses))
+    node = _first_of_each_family(uplink_addresses)
     devices = {}
     for link in uplinks.values():
         own = _first_of_each_family((*link.addresses, *node))
@@ -100,7 +106,8 @@ def choose(links: Sequence[Link], uplink_patterns: Sequence[str], pod_patterns: 
         if link.ifindex not in uplinks and any(fnmatch.fnmatchcase(link.name, p) for p in pod_patterns):
             flags = DeviceFlag.POD | (DeviceFlag.PEER if link.kind == "veth" and link.peer_elsewhere else 0)
             devices[link.ifindex] = Device(link.ifindex, link.name, Role.POD, link.kind, int(flags), node)
-    return Choice(devices, node_addresses)
+    others = [a for link in links if link.ifindex not in devices for a in link.addresses]
+    return Choice(devices, (node_ports or NodePortAddresses()).select(uplink_addresses, others))
 
 
 def _first_of_each_family(addresses: Sequence[PackedAddress]) -> tuple[PackedAddress, ...]:
@@ -121,17 +128,23 @@ def scan() -> list[Link]:
         links = []
         for message in netlink.get_links():
             info = message.get_attr("IFLA_LINKINFO")
-            own = sorted(addresses.get(message["index"], ()), key=lambda entry: entry[0])  # primaries first
             links.append(
                 Link(
                     ifindex=message["index"],
                     name=message.get_attr("IFLA_IFNAME"),
                     kind=(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
                     peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
-                    addresses=tuple(address for _, address in own),
+                    addresses=_oldest_first(addresses.get(message["index"], ())),
                 )
             )
     return links
+
+
+def _oldest_first(listed: Sequence[tuple[bool, PackedAddress]]) -> tuple[PackedAddress, ...]:
+    """(is secondary, address) as the kernel lists them: IPv6's newest first, IPv4's secondaries anywhere."""
+    ipv4 = sorted((entry for entry in listed if len(entry[1]) == 4), key=lambda entry: entry[0])
+    ipv6 = reversed([entry for entry in listed if len(entry[1]) == 16])
+    return tuple(address for _, address in (*ipv4, *ipv6))
 
 
 def _usable_address(message: Mapping[str, int]) -> tuple[bool, PackedAddress] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from blixt_backend.planes.ebpf import nodeports
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
 from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
 from blixt_backend.planes.ebpf.programs import Sizes
@@ -55,6 +56,7 @@ class Settings:
 
     interfaces: tuple[str, ...] = ()
     pod_interfaces: tuple[str, ...] = DEFAULT_POD_PATTERNS
+    node_ports: nodeports.NodePortAddresses = field(default_factory=nodeports.NodePortAddresses)
     xdp: XdpMode = XdpMode.AUTO
     pin_root: Path = DEFAULT_ROOT
     sizes: Sizes = field(default_factory=Sizes)
@@ -93,6 +95,15 @@ def options() -> list[click.Parameter]:
             default=DEFAULT_POD_PATTERNS,
             show_default=True,
             help="The node's ends of the pods' interfaces, followed as they come and go. Repeatable.",
+        ),
+        click.Option(
+            ["--nodeport-addresses"],
+            metavar="RANGES",
+            multiple=True,
+            help="Where node ports answer: on each address of the node in one of these ranges, whichever "
+            "interface has it (but no pod's, and never loopback), as addresses come and go; or 'primary': on "
+            "the uplinks' oldest of each family. Repeatable, with commas. A family without a range, and by "
+            "default both: on the addresses of the uplinks.",
         ),
         click.Option(
             ["--xdp"],
@@ -156,6 +167,7 @@ def options() -> list[click.Parameter]:
 def settings(
     interfaces: tuple[str, ...],
     pod_interfaces: tuple[str, ...],
+    nodeport_addresses: tuple[str, ...],
     xdp: str,
     pin_root: Path,
     max_services: int,
@@ -165,9 +177,15 @@ def settings(
     socket_lb: str,
     cgroup: Path | None,
 ) -> Settings:
+    """The options' values, checked. Raises click.UsageError."""
+    try:
+        node_ports = nodeports.parse(nodeport_addresses)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--nodeport-addresses") from None
     return Settings(
         interfaces=interfaces,
         pod_interfaces=pod_interfaces,
+        node_ports=node_ports,
         xdp=XdpMode(xdp),
         pin_root=pin_root.absolute(),
         sizes=Sizes(max_services, max_endpoints, max_connections),

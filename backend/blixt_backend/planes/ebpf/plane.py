@@ -7,13 +7,13 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from blixt_backend import netlink
-from blixt_backend.model import ChangeSet, ServiceView
+from blixt_backend.model import ChangeSet, PackedAddress, ServiceView
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.ebpf import clsact, devices, options
 from blixt_backend.planes.ebpf.attach import Attacher
@@ -113,6 +113,9 @@ class EbpfPlane(Plane):
         removed = await self._blocking(self._remove_all)
         log.info("removed %d maps, links and filters", len(removed))
 
+    def node_port_addresses(self) -> Collection[PackedAddress] | None:
+        return self._choice.node_addresses if self._settings.node_ports.chosen else None
+
     def status(self) -> Mapping[str, object]:
         unfit = [entry for reconciler in self._reconcilers for entry in reconciler.unfit.values()]
         return {
@@ -175,7 +178,8 @@ class EbpfPlane(Plane):
         """Bring the `devices` maps and the hooks to what is there; whether the
         node's addresses are others now."""
         assert self._attacher is not None
-        choice = devices.choose(links, self._settings.interfaces, self._settings.pod_interfaces)
+        settings = self._settings
+        choice = devices.choose(links, settings.interfaces, settings.pod_interfaces, settings.node_ports)
         if choice == self._choice and not self._problems:
             return False
         for layout, device_map in self._device_maps:
