@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import http.client
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from blixt_lab import Cluster, Host, cluster, manifests, wait_for
 from blixt_lab.blixt import Blixt
 from blixt_lab.daemon import Daemon, script
 from blixt_lab.load import holding, start_servers
+from blixt_lab.web import get
 from blixt_lab.world import KINDS, Space, World
 
 pytestmark = pytest.mark.lab
@@ -122,7 +122,13 @@ def test_a_pin_root_where_no_bpf_file_system_can_be(bare: Cluster, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--no-such-option"], ["--xdp", "sideways"], ["--masquerade-ports", "9-1"], ["--max-services", "0"]],
+    [
+        ["--no-such-option"],
+        ["--xdp", "sideways"],
+        ["--masquerade-ports", "9-1"],
+        ["--max-services", "0"],
+        ["--nodeport-addresses", "eth0"],
+    ],
     ids=" ".join,
 )
 def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
@@ -200,16 +206,7 @@ def test_a_full_map_keeps_what_it_holds_and_says_so(bare: Cluster) -> None:
 
 def health(node: Host) -> int:
     """The status of the node's /healthz."""
-
-    def ask() -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", 10256, timeout=5)
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
-    return node.call(ask)
+    return get(node, "127.0.0.1", 10256, "/healthz").status
 
 
 def attached(bare: Cluster) -> int:

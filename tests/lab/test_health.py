@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import json
 import os
@@ -16,38 +15,13 @@ import pytest
 
 from blixt_lab import Host, manifests, wait_for
 from blixt_lab.manifests import Ready, terminating
+from blixt_lab.web import get
 from blixt_lab.world import Space, World
 
 pytestmark = pytest.mark.lab
 
 _ports = itertools.count(31_000)
 HEALTHZ = 10256
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What was answered; status 0: the connection was refused."""
-
-    status: int
-    body: Any = None
-    headers: Any = None
-
-
-def ask(client: Host, address: str, port: int, path: str = "/") -> Told:
-    """By the standard library's client."""
-
-    def talk() -> Told:
-        connection = http.client.HTTPConnection(address, port, timeout=5)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return Told(response.status, json.loads(response.read()), response.headers)
-        except (ConnectionRefusedError, ConnectionResetError):
-            return Told(0)
-        finally:
-            connection.close()
-
-    return client.call(talk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +48,8 @@ class Balanced:
         """By node: asked by IPv4, and by IPv6."""
         return {
             node.name: (
-                ask(client, node.address4, self.port).status,
-                ask(client, node.address6, self.port).status,
+                get(client, node.address4, self.port).status,
+                get(client, node.address6, self.port).status,
             )
             for node in self.world.cluster.nodes
         }
@@ -113,8 +87,8 @@ def test_the_answer_is_kube_proxy_s(world: World, balanced: Balanced) -> None:
     balanced.becomes(200, 503)
     node = world.cluster["node1"]
     for address in (node.address4, node.address6):
-        told = ask(world.cluster.client, address, balanced.port)
-        assert told.body == {
+        told = get(world.cluster.client, address, balanced.port)
+        assert json.loads(told.body) == {
             "service": {"namespace": "default", "name": balanced.space.name},
             "localEndpoints": 2,
             "serviceProxyHealthy": True,
@@ -162,7 +136,7 @@ def test_without_the_frontend_nodes_are_well(world: World, balanced: Balanced) -
     with stopped(world.blixt.frontend.pid):
         for node, path in itertools.product(world.cluster.nodes, ("/healthz", "/readyz", "/livez")):
             for address in (node.address4, node.address6):
-                assert ask(world.cluster.client, address, HEALTHZ, path).status == 200
+                assert get(world.cluster.client, address, HEALTHZ, path).status == 200
         balanced.becomes(200, 503)
 
 
