@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -82,6 +83,26 @@ def test_connections_shows_an_open_one_with_all_its_addresses(world: World, spac
     assert row["state"] == "established"
     assert row["packets_in"] >= 3
     assert row["packets_out"] >= 2
+
+
+def test_watching_connections_sees_them_come_and_go(world: World, space: Space, tmp_path: Path) -> None:
+    space.serve(world.pod("2-1"))
+    node, log = world.cluster["node1"], tmp_path / "watched"
+    command = [script("blixt-backend"), "connections", "--pin-root", str(world.blixt.pin_root(node))]
+    watching = node.popen(*command, "--watch", "--vip", f"{space.outside4}:80", log=log)
+    try:
+        with holding(world.cluster.client, space.target(("tcp", 4)), 1):
+            wait_for(lambda: " TCP " in log.read_text(), "the first look")
+            with holding(world.cluster.client, space.target(("tcp", 4)), 1):
+                wait_for(lambda: " + TCP " in log.read_text(), "the new connection")
+        wait_for(lambda: " - TCP " in log.read_text(), "its end")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 0
+    finally:
+        watching.kill()
+        watching.wait()
+    shown = f"{space.outside4}:80 -> {world.pod('2-1').address4}:8080"
+    assert all(shown in line for line in log.read_text().splitlines())
 
 
 def test_drops_counts_each_refusal(world: World, space: Space) -> None:

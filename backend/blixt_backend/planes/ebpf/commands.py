@@ -10,12 +10,14 @@ from typing import Any
 
 import click
 
-from blixt_backend.planes.ebpf import inspect, options
-from blixt_backend.planes.ebpf.inspect import ConnectionFilter, Row
+from blixt_backend.planes.ebpf import inspect, options, watching
+from blixt_backend.planes.ebpf.connections import ConnectionFilter, connections
+from blixt_backend.planes.ebpf.inspect import Row
 from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError
 from blixt_backend.planes.ebpf.pins import Pins
-
-_UNITS = ("", "K", "M", "G", "T", "P")
+from blixt_backend.planes.ebpf.tables import CONNECTION_HEADING, connection, table
+from blixt_backend.planes.ebpf.tables import endpoint as _endpoint
+from blixt_backend.planes.ebpf.tables import size as _size
 
 
 def _status(pin_root: Path, output: str) -> None:
@@ -79,29 +81,18 @@ def _services(pin_root: Path, output: str) -> None:
             click.echo(f"    {'refused':<28} {_shares(service['refused_shares'])}")
 
 
-def _connections(pin_root: Path, output: str, vip: ConnectionFilter, endpoint: bytes | None) -> None:
+def _connections(
+    pin_root: Path, output: str, vip: ConnectionFilter, endpoint: bytes | None, watch: bool
+) -> None:
     wanted = ConnectionFilter(vip.service, vip.service_port, endpoint)
-    found = inspect.connections(Pins(pin_root), wanted)
+    if watch:
+        watching.watch(Pins(pin_root), wanted, output)
+        return
+    found = connections(Pins(pin_root), wanted)
     if output == "json":
         _print_json(list(found))
         return
-    _print_table(
-        ("PROTO", "CLIENT", "SERVICE", "ENDPOINT", "STATE", "SEEN", "IN", "OUT", "NAME"),
-        (
-            (
-                row["protocol"],
-                _endpoint(row["client"], row["client_port"]),
-                _endpoint(row["service"], row["service_port"]),
-                _endpoint(row["endpoint"], row["endpoint_port"]),
-                row["state"],
-                f"{row['seen_seconds_ago']:.0f}s",
-                f"{row['packets_in']}/{_size(row['bytes_in'])}B",
-                f"{row['packets_out']}/{_size(row['bytes_out'])}B",
-                row["service_name"],
-            )
-            for row in found
-        ),
-    )
+    _print_table(CONNECTION_HEADING, map(connection, found))
 
 
 def _drops(pin_root: Path, output: str) -> None:
@@ -181,15 +172,7 @@ def _print_json(data: object) -> None:
 
 
 def _print_table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = [list(heading), *([str(cell) for cell in row] for row in rows)]
-    columns = max(len(row) for row in table)
-    widths = [max((len(row[i]) for row in table if i < len(row)), default=0) for i in range(columns)]
-    for row in table:
-        click.echo("  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip())
-
-
-def _endpoint(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    click.echo("\n".join(table(heading, rows)))
 
 
 def _side(frontend: Row, side: str, several: bool) -> str:
@@ -202,14 +185,6 @@ def _side(frontend: Row, side: str, several: bool) -> str:
 
 def _shares(shares: Sequence[float]) -> str:
     return " ".join(f"{100 * share:6.2f}%" for share in shares)
-
-
-def _size(number: int) -> str:
-    """A number with three digits or so, and a unit of thousands."""
-    amount, unit = float(number), 0
-    while amount >= 1000 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{number} "
 
 
 COMMANDS: list[click.Command] = [
@@ -232,6 +207,12 @@ COMMANDS: list[click.Command] = [
             ),
             click.Option(
                 ["--endpoint"], type=AddressType(), metavar="IP", help="Only those to this endpoint."
+            ),
+            click.Option(
+                ["--watch"],
+                is_flag=True,
+                help="Look once a second until Ctrl-C: drawn anew on a terminal, elsewhere a line (or a JSON "
+                "object) for each connection that is new or has ended.",
             ),
         ],
     ),

@@ -11,23 +11,19 @@ import ipaddress
 import os
 import socket
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blixt_backend.model import Protocol
 from blixt_backend.planes.ebpf import clsact
 from blixt_backend.planes.ebpf.layout import (
-    CONNECTION_FIELDS,
     COUNTER_FIELDS,
     DROP_WORDS,
     ENDPOINT_REJECT,
     FAMILIES,
     TICK_SHIFT,
-    ConnectionFlag,
     DeviceFlag,
     DropReason,
     EndpointFlag,
@@ -155,88 +151,6 @@ def _service(
         "refused_shares": [round(table.get(ENDPOINT_REJECT, 0.0), 6) for table in shares],
         "affinity_seconds": round(rows[0][1][6] * (1 << TICK_SHIFT) / 1e9),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionFilter:
-    """Which connections are wanted; None: any. Addresses are packed, the port is in host order."""
-
-    service: bytes | None = None
-    service_port: int | None = None
-    endpoint: bytes | None = None
-
-    def takes(self, flow: tuple[Any, ...], entry: Row) -> bool:
-        return (
-            self.service in (None, flow[1])
-            and self.service_port in (None, int.from_bytes(flow[3], "big"))
-            and self.endpoint in (None, entry["destination"])
-        )
-
-
-def connections(pins: Pins, wanted: ConnectionFilter | None = None) -> Iterator[Row]:
-    """Every connection once, with both directions' packets and bytes."""
-    wanted = wanted or ConnectionFilter()
-    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> TICK_SHIFT
-    for layout in families(pins):
-        folder = pins.maps(layout)
-        with BpfMap.open(folder / "names") as opened:
-            names = {int.from_bytes(k, sys.byteorder): v.rstrip(b"\0").decode() for k, v in opened.items()}
-        with BpfMap.open(folder / "connections") as opened:
-            for keys, values in opened.chunks():
-                flows = layout.flow.iter_unpack(keys)
-                for flow, value in zip(flows, layout.connection.iter_unpack(values), strict=True):
-                    entry = dict(zip(CONNECTION_FIELDS, value, strict=True))
-                    if not entry["flags"] & ConnectionFlag.REPLY and wanted.takes(flow, entry):
-                        reply = _partner(layout, opened, flow[4], entry)
-                        yield _connection(layout, flow, entry, reply, names, now)
-
-
-def _partner(layout: Layout, opened: BpfMap, protocol: int, entry: Row) -> Row | None:
-    """The entry of the endpoint's packets: it is keyed by what the client's become, turned round."""
-    key = layout.flow.pack(
-        entry["destination"], entry["source"], entry["destination_port"], entry["source_port"], protocol
-    )
-    value = opened.lookup(key)
-    return dict(zip(CONNECTION_FIELDS, layout.connection.unpack(value), strict=True)) if value else None
-
-
-def _connection(
-    layout: Layout, flow: tuple[Any, ...], entry: Row, reply: Row | None, names: dict[int, str], now: int
-) -> Row:
-    source, destination, source_port, destination_port, protocol = flow
-    answered = reply is not None and reply["packets"] > 0
-    seen = max(entry["seen_tick"], reply["seen_tick"] if reply else 0)
-    return {
-        "family": layout.name,
-        "protocol": Protocol(protocol).name,
-        "client": _address(source),
-        "client_port": int.from_bytes(source_port, "big"),
-        "service": _address(destination),
-        "service_port": int.from_bytes(destination_port, "big"),
-        "service_name": names.get(entry["service"], ""),
-        "endpoint": _address(entry["destination"]),
-        "endpoint_port": int.from_bytes(entry["destination_port"], "big"),
-        "masquerade": _address(entry["source"]) if entry["flags"] & ConnectionFlag.MASQUERADED else "",
-        "masquerade_port": (
-            int.from_bytes(entry["source_port"], "big") if entry["flags"] & ConnectionFlag.MASQUERADED else 0
-        ),
-        "state": _state(entry["flags"] | (reply["flags"] if reply else 0), answered),
-        "seen_seconds_ago": round((now - seen & 0xFFFFFFFF) * (1 << TICK_SHIFT) / 1e9, 1),
-        "packets_in": entry["packets"],
-        "bytes_in": entry["bytes"],
-        "packets_out": reply["packets"] if reply else 0,
-        "bytes_out": reply["bytes"] if reply else 0,
-    }
-
-
-def _state(flags: int, answered: bool) -> str:
-    """new, established, closing or closed."""
-    both = ConnectionFlag.FIN_CLIENT | ConnectionFlag.FIN_ENDPOINT
-    if flags & ConnectionFlag.RESET or flags & both == both:
-        return "closed"
-    if flags & both:
-        return "closing"
-    return "established" if answered else "new"
 
 
 def drops(pins: Pins) -> list[Row]:
