@@ -24,7 +24,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
-setup: $(VENV) $(STAMPS)/build $(STAMPS)/lab $(STAMPS)/lint ## Bring all that the other targets need
+setup: $(VENV) $(STAMPS)/build $(STAMPS)/lab $(STAMPS)/lint $(STAMPS)/trace ## Bring all that the other targets need
 
 lint: lint-python lint-types lint-layers lint-c lint-shell lint-proto ## Check style, types, layers, C, scripts, stubs
 
@@ -52,9 +52,10 @@ fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
 	.venv/bin/ruff format .
 	clang-format -i $(C_FILES)
 
-bpf: $(foreach object,blixt sock,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o) ## Compile the eBPF programs, once for each family
+OBJECT_FILES := $(foreach object,blixt sock,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o)
+bpf: $(OBJECT_FILES) $(OBJECTS)/trace.c ## Compile the eBPF programs, once for each family
 
-test: $(VENV) $(STAMPS)/lab bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
+test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
 	@echo "the tests against a real control plane (tests/e2e) are not among these: make test-e2e"
 	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e" $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
@@ -79,7 +80,7 @@ proto: $(VENV) ## Generate the Python stubs from the proto files
 
 clean: ## Remove all that was built, and the virtual environment
 	find build -mindepth 1 -maxdepth 1 ! -name 'Containerfile.*' -exec rm -rf {} +
-	rm -rf dist .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis $(OBJECTS)/*.bpf.o
+	rm -rf dist .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis $(OBJECTS)/*.bpf.o $(OBJECTS)/trace.c
 	find api frontend backend tests hack -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV): pyproject.toml constraints.txt hack/setup.sh
@@ -98,5 +99,10 @@ $(OBJECTS)/%4.bpf.o: bpf/%.bpf.c Makefile | $(STAMPS)/build
 $(OBJECTS)/%6.bpf.o: bpf/%.bpf.c Makefile | $(STAMPS)/build
 	@mkdir -p $(@D) build
 	$(CLANG) $(BPF_FLAGS) -DBLIXT_IPV6 -MMD -MP -MF build/$*6.d -MT $@ -c $< -o $@
+
+# What is traced with is compiled on the node.
+$(OBJECTS)/trace.c: bpf/trace.c
+	@mkdir -p $(@D)
+	cp $< $@
 
 -include $(wildcard build/*.d)

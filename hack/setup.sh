@@ -1,6 +1,6 @@
 #!/bin/bash
 # Brings what the Makefile's targets need: Debian packages when root, and a virtual environment in .venv.
-#   hack/setup.sh packages GROUP...   groups: build, lab, lint
+#   hack/setup.sh packages GROUP...   groups: build, lab, lint, trace
 #   hack/setup.sh venv
 # Does nothing where nothing is missing. What it cannot bring is named in one line, and the exit code is 1.
 set -euo pipefail
@@ -13,18 +13,20 @@ fail() {
 	exit 1
 }
 
-# Each package with how to see that its content is there, wherever it came from: a command, a header or a library.
+# Each package with how to see that its content is there, wherever it came from: a command, a header, a library or a file.
 packages_of() {
 	case "$1" in
 	build) echo clang=clang libbpf-dev=bpf/bpf_helpers.h linux-libc-dev=linux/bpf.h ;;
 	lab) echo libbpf1=libbpf.so.1 iproute2=ip ethtool=ethtool ;;
 	lint) echo clang-format=clang-format shellcheck=shellcheck ;;
-	*) fail "no package group '$1'; there are build, lab and lint" ;;
+	trace) echo python3-bpfcc=/usr/lib/python3/dist-packages/bcc/__init__.py ;;
+	*) fail "no package group '$1'; there are build, lab, lint and trace" ;;
 	esac
 }
 
 present() {
 	case "$1" in
+	/*) [ -e "$1" ] ;;
 	*.h) [ -e "/usr/include/$1" ] ;;
 	*.so.*) PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -F "$1" >/dev/null ;;
 	*) PATH="$PATH:/sbin:/usr/sbin" command -v "$1" >/dev/null ;;

@@ -1,4 +1,4 @@
-"""`blixt-backend status|services|connections|drops`: what the kernel holds, without the daemon."""
+"""`blixt-backend status|services|connections|drops|trace`: what the kernel holds, without the daemon."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.tables import CONNECTION_HEADING, connection, table
 from blixt_backend.planes.ebpf.tables import endpoint as _endpoint
 from blixt_backend.planes.ebpf.tables import size as _size
+from blixt_backend.planes.ebpf.trace.command import trace
+from blixt_backend.planes.ebpf.trace.compiler import TraceError
 
 
 def _status(pin_root: Path, output: str) -> None:
@@ -95,6 +97,14 @@ def _connections(
     _print_table(CONNECTION_HEADING, map(connection, found))
 
 
+def _trace(
+    pin_root: Path, output: str, vip: ConnectionFilter, endpoint: bytes | None, seconds: int | None
+) -> None:
+    if vip.service and endpoint:
+        raise click.UsageError("--vip and --endpoint don't go together: a trace is about one of them")
+    trace(Pins(pin_root), ConnectionFilter(vip.service, vip.service_port, endpoint), output, seconds)
+
+
 def _drops(pin_root: Path, output: str) -> None:
     found = inspect.drops(Pins(pin_root))
     if output == "json":
@@ -152,7 +162,7 @@ def _command(
     def guarded(**values: Any) -> None:
         try:
             run(**values)
-        except (inspect.NothingPinnedError, BpfError, LibbpfMissingError) as error:
+        except (inspect.NothingPinnedError, BpfError, LibbpfMissingError, TraceError) as error:
             raise click.ClickException(str(error)) from error
         except PermissionError as error:
             raise click.ClickException(f"{error.filename} can't be read: run this as root") from error
@@ -187,6 +197,20 @@ def _shares(shares: Sequence[float]) -> str:
     return " ".join(f"{100 * share:6.2f}%" for share in shares)
 
 
+def _filters(more: str = "") -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--vip"],
+            type=VipType(),
+            metavar="IP[:PORT]",
+            default=ConnectionFilter(),
+            show_default=False,
+            help=f"Only those to this service address{more}.",
+        ),
+        click.Option(["--endpoint"], type=AddressType(), metavar="IP", help="Only those to this endpoint."),
+    ]
+
+
 COMMANDS: list[click.Command] = [
     _command("status", _status, "Interfaces, attached programs, and how full the maps are."),
     _command(
@@ -197,17 +221,7 @@ COMMANDS: list[click.Command] = [
         _connections,
         "Connections with their endpoints, states and counters.",
         [
-            click.Option(
-                ["--vip"],
-                type=VipType(),
-                metavar="IP[:PORT]",
-                default=ConnectionFilter(),
-                show_default=False,
-                help="Only those to this service address.",
-            ),
-            click.Option(
-                ["--endpoint"], type=AddressType(), metavar="IP", help="Only those to this endpoint."
-            ),
+            *_filters(),
             click.Option(
                 ["--watch"],
                 is_flag=True,
@@ -217,4 +231,19 @@ COMMANDS: list[click.Command] = [
         ],
     ),
     _command("drops", _drops, "Packets that were dropped or answered in an endpoint's stead, by reason."),
+    _command(
+        "trace",
+        _trace,
+        "Packets that the kernel drops on this node and in its pods, with its reasons, and what our own "
+        "programs drop meanwhile. On bcc: needs Debian's python3-bpfcc, and root.",
+        [
+            *_filters(", and from and to its endpoints as they are at the start"),
+            click.Option(
+                ["--seconds"],
+                type=click.IntRange(1),
+                metavar="N",
+                help="How long; without it until Ctrl-C.",
+            ),
+        ],
+    ),
 ]
