@@ -12,6 +12,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh)
 C_FILES := $(wildcard bpf/*.[ch] tests/bench/*.[ch])
 
 OBJECTS := backend/blixt_backend/objects
+OBJECT_FILES := $(foreach object,blixt sock,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o)
 CLANG ?= clang
 # -mcpu=v3: atomic operations that return a value. The multiarch folder holds <asm/types.h> on Debian.
 # No path of the building machine gets into the objects.
@@ -52,7 +53,6 @@ fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
 	.venv/bin/ruff format .
 	clang-format -i $(C_FILES)
 
-OBJECT_FILES := $(foreach object,blixt sock,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o)
 bpf: $(OBJECT_FILES) $(OBJECTS)/trace.c ## Compile the eBPF programs, once for each family
 
 test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
