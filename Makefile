@@ -20,12 +20,12 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-e2e demo bench proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-e2e demo bench bench-cluster proto clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
-setup: $(VENV) $(STAMPS)/build $(STAMPS)/lab $(STAMPS)/lint $(STAMPS)/trace ## Bring all that the other targets need
+setup: $(VENV) $(foreach group,build lab trace bench lint,$(STAMPS)/$(group)) ## Bring all that the other targets need
 
 lint: lint-python lint-types lint-layers lint-c lint-shell lint-proto ## Check style, types, layers, C, scripts, stubs
 
@@ -74,6 +74,10 @@ bench: $(VENV) $(STAMPS)/lab bpf ## Measure against plain routing, and at 10,000
 	@PYTHONPATH=tests $(PYTHON) -m bench.dataplane
 	@PYTHONPATH=tests $(PYTHON) -m bench.sockets
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale
+
+bench-cluster: $(VENV) $(STAMPS)/lab $(STAMPS)/bench ## Measure 10,000 services on a real control plane, beside kube-proxy (root)
+	@hack/control-plane.sh build
+	@PYTHONPATH=tests $(PYTHON) -m bench.cluster $(BENCH_ARGS)
 
 proto: $(VENV) ## Generate the Python stubs from the proto files
 	hack/proto.sh

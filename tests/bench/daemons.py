@@ -18,19 +18,23 @@ _PATIENCE = 180.0
 
 def frontend(lab: Lab, host: Host, manifests: Path, address: str) -> Daemon:
     command = [script("blixt-frontend"), "--manifests", str(manifests), "--listen", address]
-    return _started(lab, host, "frontend", command)
+    return started(lab, host, "frontend", command)
 
 
 def backend(lab: Lab, host: Host, address: str, node: str, *flags: str) -> Daemon:
     command = [script("blixt-backend"), "--api", address, "--node-name", node, *flags]
-    return _started(lab, host, "backend", command)
+    return started(lab, host, "backend", command)
 
 
-def follower(lab: Lab, host: Host, address: str, node: str, *flags: str) -> Daemon:
+def follower(lab: Lab, host: Host, address: str, node: str, plane: str, *flags: str) -> Daemon:
     """A backend that tells what it applied and when: bench.follow."""
-    python = ["env", f"PYTHONPATH={_TESTS}", sys.executable]
-    command = [*python, "-m", "bench.follow", "ebpf", address, node, *flags]
-    return _started(lab, host, "backend", command)
+    return module(lab, host, "backend", "bench.follow", plane, address, node, *flags)
+
+
+def module(lab: Lab, host: Host, role: str, name: str, *arguments: str) -> Daemon:
+    """One of these modules as a program."""
+    command = ["env", f"PYTHONPATH={_TESTS}", sys.executable, "-m", name, *arguments]
+    return started(lab, host, role, command)
 
 
 def ebpf_flags(bpffs: Path, uplink: str, pod_devices: str, xdp: str = "auto") -> list[str]:
@@ -57,7 +61,8 @@ def wait_while_running(
     return found[0]
 
 
-def _started(lab: Lab, host: Host, role: str, command: list[str]) -> Daemon:
+def started(lab: Lab, host: Host, role: str, command: list[str]) -> Daemon:
+    """Any program as a daemon of the lab."""
     daemon = Daemon(lab, host, f"{host.name}-{role}", command)
     daemon.start()
     return daemon

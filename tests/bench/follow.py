@@ -1,6 +1,6 @@
 """The backend with a clock in it: the daemon's client, driver and plane; a line of JSON after every apply.
 
-Run as `python -m bench.follow PLANE API NODE [the plane's options]`.
+Run as `python -m bench.follow PLANE API NODE [the plane's options]`. The plane "none" does nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import click
 
@@ -22,6 +24,30 @@ from blixt_backend.planes.base import NodeIdentity, Plane
 from blixt_backend.rounds import Round
 from blixt_backend.tls import TlsFiles
 
+#: Services of one change whose names are told.
+_NAMED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One round; times are in seconds of CLOCK_MONOTONIC: it was there, the plane was called, it was done."""
+
+    services: int
+    names: list[str]
+    synced: float
+    begun: float
+    applied: float
+
+    @property
+    def plane_seconds(self) -> float:
+        return self.applied - self.begun
+
+
+def read(log: Path) -> list[Applied]:
+    """What a follower has told so far."""
+    lines = log.read_text().splitlines()
+    return [Applied(**json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
+
 
 class StampedClient(Client):
     """Remembers when the last round's Sync had come, in seconds of CLOCK_MONOTONIC."""
@@ -32,6 +58,22 @@ class StampedClient(Client):
         received = await super().next_round()
         self.synced = time.monotonic()
         return received
+
+
+class NoPlane(Plane):
+    """Carries nothing: what is measured ends where a plane begins."""
+
+    async def start(self) -> None:
+        pass
+
+    async def apply(self, change: ChangeSet) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def cleanup(self) -> None:
+        pass
 
 
 class TimedPlane(Plane):
@@ -47,14 +89,10 @@ class TimedPlane(Plane):
     async def apply(self, change: ChangeSet) -> None:
         begun = time.monotonic()
         await self._plane.apply(change)
-        ended = time.monotonic()
-        applied = {
-            "services": len(change.changed),
-            "synced": self._client.synced,
-            "applied": ended,
-            "plane_seconds": ended - begun,
-        }
-        sys.stdout.write(json.dumps(applied) + "\n")
+        count = len(change.changed)
+        names = list(change.changed) if count <= _NAMED else []
+        told = Applied(count, names, self._client.synced, begun, time.monotonic())
+        sys.stdout.write(json.dumps(asdict(told)) + "\n")
         sys.stdout.flush()
 
     async def stop(self) -> None:
@@ -64,17 +102,23 @@ class TimedPlane(Plane):
         await self._plane.cleanup()
 
 
-def main(plane: str, api: str, node: str, arguments: Sequence[str]) -> None:
-    """Follow until killed."""
+def chosen(plane: str, node: str, arguments: Sequence[str]) -> Plane:
+    if plane == "none":
+        return NoPlane()
     plane_class = registry.load(plane)
     options = click.Command(plane, params=list(plane_class.options())).make_context(plane, list(arguments))
-    chosen = plane_class.from_options(NodeIdentity(node), **options.params)
+    return plane_class.from_options(NodeIdentity(node), **options.params)
+
+
+def main(plane: str, api: str, node: str, arguments: Sequence[str]) -> None:
+    """Follow until killed."""
+    worker = chosen(plane, node, arguments)
     settings = app.settings(api, node, TlsFiles())
     app.configure_logging("info")
 
     async def follow() -> None:
         async with StampedClient(settings.api, settings.node) as client:
-            await Driver(client, TimedPlane(chosen, client)).run(asyncio.Event())
+            await Driver(client, TimedPlane(worker, client)).run(asyncio.Event())
 
     asyncio.run(follow())
 

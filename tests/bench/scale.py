@@ -6,8 +6,6 @@ shows whether anything in the daemons grows with the number of services, not how
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,21 +14,13 @@ from pathlib import Path
 
 import click
 
-from bench import daemons, report, topology
+from bench import daemons, follow, report, topology
+from bench.follow import Applied
+from bench.processes import cpu_seconds, resident_mb
 from blixt_lab import Lab, open_lab, scale
 from blixt_lab.daemon import Daemon
 
 _NODE = "node1"
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """One round, times in seconds of CLOCK_MONOTONIC; see bench.follow."""
-
-    services: int
-    synced: float
-    applied: float
-    plane_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +42,11 @@ class Running:
         return self.frontend.pid if name == "frontend" else self.backend.pid
 
     def cpu_seconds(self) -> list[float]:
-        return [_cpu_seconds(self.pid(name)) for name in self.names]
+        return [cpu_seconds(self.pid(name)) for name in self.names]
 
     def edit(self, endpoints: int) -> tuple[float, Applied]:
         """Give the edited service that many endpoints; when the file was in place, and what came of it."""
-        before = len(_applied(self.backend))
+        before = len(follow.read(self.backend.log))
         staged = self.edited.parent.with_suffix(".staged")
         scale.write(staged, [self.scale.service(0), self.scale.slice(0, endpoints)])
         written = time.monotonic()
@@ -80,9 +70,8 @@ def start(lab: Lab, services: int) -> Running:
     started = time.monotonic()
     address = f"unix:{folder / 'frontend.sock'}"
     frontend = daemons.frontend(lab, built.node, manifests, address)
-    backend = daemons.follower(
-        lab, built.node, address, _NODE, *daemons.ebpf_flags(bpffs, topology.UPLINK, topology.POD_DEVICES)
-    )
+    flags = daemons.ebpf_flags(bpffs, topology.UPLINK, topology.POD_DEVICES)
+    backend = daemons.follower(lab, built.node, address, _NODE, "ebpf", *flags)
     first = _wait_applied((frontend, backend), 0)
     if first.services != services:
         raise RuntimeError(f"the first round had {first.services} services, not {services}")
@@ -121,32 +110,17 @@ def _rows(
             row(f"one change: {name}'s CPU time", "ms", 1e3 * spent / len(edited))
             for name, spent in zip(running.names, cpu, strict=True)
         ),
-        *(row(f"memory of the {name}", "MB", _resident_mb(running.pid(name))) for name in running.names),
+        *(row(f"memory of the {name}", "MB", resident_mb(running.pid(name))) for name in running.names),
     ]
-
-
-def _applied(backend: Daemon) -> list[Applied]:
-    lines = backend.log.read_text().splitlines()
-    return [Applied(**json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def _wait_applied(pair: tuple[Daemon, Daemon], after: int) -> Applied:
     return daemons.wait_while_running(
-        pair, lambda: next(iter(_applied(pair[1])[after:]), None), "a round to be applied", interval=0.01
+        pair,
+        lambda: next(iter(follow.read(pair[1].log)[after:]), None),
+        "a round to be applied",
+        interval=0.01,
     )
-
-
-def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far, fields 14 and 15 of proc(5)'s stat."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"process {pid} has no memory: it has ended")
 
 
 @click.command(context_settings={"show_default": True})
