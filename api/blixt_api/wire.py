@@ -30,19 +30,23 @@ _VALUE_REF, _VALUE_BYTES = b"\x0a", b"\x12"  # Value
 _REF_SET, _REF_PATH = b"\x08", b"\x12"  # Ref
 _BATCH_ITEM, _BATCH_REVISION = b"\x0a", b"\x10"  # Batch
 
-_ONE_BYTE: Final = tuple(bytes((number,)) for number in range(0x80))
-
 
 def varint(number: int) -> bytes:
     """A number from 0 to 2^64 - 1, seven bits a byte, the lowest first."""
-    if number < 0x80:
-        return _ONE_BYTE[number]
+    return _LENGTHS[number] if number < len(_LENGTHS) else _varint(number)
+
+
+def _varint(number: int) -> bytes:
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+#: Of nearly all items and of what is in them.
+_LENGTHS: Final = tuple(map(_varint, range(1024)))
 
 
 def ref(set_number: int, path: str) -> bytes:
@@ -67,6 +71,23 @@ def delete_item(item_ref: bytes) -> bytes:
 def frame(item: bytes) -> bytes:
     """An OpItem as a part of a Batch."""
     return _BATCH_ITEM + varint(len(item)) + item
+
+
+def set_frame(item_ref: bytes, message: bytes) -> bytes:
+    """The frame of `set_item`, in one piece: a cluster has as many as it has endpoints."""
+    if not message:
+        return frame(set_item(item_ref, message))
+    ref_length, message_length = varint(len(item_ref)), varint(len(message))
+    value = 2 + len(ref_length) + len(item_ref) + len(message_length) + len(message)
+    value_length = varint(value)
+    return b"".join(
+        (
+            _BATCH_ITEM, varint(1 + len(value_length) + value),
+            _SET, value_length,
+            _VALUE_REF, ref_length, item_ref,
+            _VALUE_BYTES, message_length, message,
+        )
+    )  # fmt: skip
 
 
 def unframe(framed: bytes) -> bytes:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import cast
+
+import msgspec
 
 from blixt_frontend.addresses import AddressBook, Pools
 from blixt_frontend.items import Item
@@ -28,10 +30,13 @@ log = logging.getLogger(__name__)
 _SHOWN = 8
 
 
-class _Settled(NamedTuple):
-    """An item as it was given out, and the TriggerTime that it bears."""
+class _Settled(msgspec.Struct, frozen=True, gc=False):
+    """An item that was given out: what it said, and the TriggerTime that it bears.
 
-    item: Item
+    The store has the items; to hold them here as well would take half as much memory again.
+    """
+
+    digest: int
     trigger_time: int
 
 
@@ -132,8 +137,9 @@ class Translator:
             log.exception("%s can't be translated; what it had stays", unit)
             return None
         old = self._records.get(unit, _NOTHING)
+        items = {item.path: item for item in translation.items}
         new = _Record(
-            _settle(old, translation),
+            _settle(old, items, translation.trigger_time),
             max(old.newest_trigger_time, translation.trigger_time),
             translation.problems,
             translation.zones_asked,
@@ -143,7 +149,7 @@ class Translator:
             old.settled.get(path) is settled for path, settled in new.settled.items()
         ):
             return None
-        return tuple(settled.item for settled in new.settled.values())
+        return tuple(timed(item, new.settled[path].trigger_time) for path, item in items.items())
 
     def _translate(self, unit: Unit) -> Translation:
         if unit.kind == "Service":
@@ -166,14 +172,18 @@ class Translator:
             self._records.pop(unit, None)
 
 
-def _settle(old: _Record, translation: Translation) -> dict[str, _Settled]:
-    """The items with their TriggerTime; those that don't differ otherwise stay as they were."""
-    time = translation.trigger_time if translation.trigger_time > old.newest_trigger_time else 0
+def _settle(old: _Record, items: Mapping[str, Item], trigger_time: int) -> dict[str, _Settled]:
+    """Those that don't differ otherwise keep their TriggerTime."""
+    time = trigger_time if trigger_time > old.newest_trigger_time else 0
     settled = {}
-    for item in translation.items:
-        before = old.settled.get(item.path)
-        if before is not None and timed(item, before.trigger_time) == before.item:
-            settled[item.path] = before
-        else:
-            settled[item.path] = _Settled(timed(item, time), time)
+    for path, item in items.items():
+        digest = _digest(item)
+        before = old.settled.get(path)
+        settled[path] = before if before is not None and before.digest == digest else _Settled(digest, time)
     return settled
+
+
+def _digest(item: Item) -> int:
+    """64 bits. That a change of one item goes unseen for it is less likely than that memory errs."""
+    zones, nodes = (tuple(variants.items()) if variants else () for variants in (item.zones, item.nodes))
+    return hash((item.kind, item.default, zones, nodes, item.blixt_only))

@@ -44,12 +44,14 @@ def test_varint(number: int, encoded: str) -> None:
 
 
 @settings(deadline=None)
-@given(set_numbers, paths, st.binary(max_size=300))
+@given(set_numbers, paths, st.binary(max_size=3000))
 def test_set_item(set_number: int, path: str, message: bytes) -> None:
     expected = local.OpItem(
         Set=local.Value(Ref=local.Ref(Set=local.Set.Name(set_number), Path=path), Bytes=message)
     )
-    assert wire.set_item(wire.ref(set_number, path), message) == expected.SerializeToString()
+    item = wire.set_item(wire.ref(set_number, path), message)
+    assert item == expected.SerializeToString()
+    assert wire.set_frame(wire.ref(set_number, path), message) == wire.frame(item)
 
 
 @settings(deadline=None)

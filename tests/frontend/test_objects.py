@@ -170,7 +170,7 @@ FULL: list[dict[str, Any]] = [
                 "hostname": "h",
                 "nodeName": "node1",
                 "zone": "z",
-                "targetRef": {"kind": "Pod", "namespace": "n", "name": "p", "uid": "u"},
+                "targetRef": {"kind": "Pod", "name": "p"},
                 "hints": {"forZones": [{"name": "z"}], "forNodes": [{"name": "node1"}]},
             }
         ],

@@ -1,11 +1,11 @@
 """The store's revisions, by example."""
 
 import asyncio
-import dataclasses
 import logging
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from blixt_api import localv1_pb2 as local
 from blixt_api import wire
@@ -91,9 +91,9 @@ def test_whatever_differs_is_a_change(change: dict[str, Any]) -> None:
     store = Store()
     store.replace("a", [BASE])
     revision = store.revision
-    store.replace("a", [dataclasses.replace(BASE, **change)])
+    store.replace("a", [structs.replace(BASE, **change)])
     assert store.revision == revision + 1
-    store.replace("a", [dataclasses.replace(BASE, **change)])
+    store.replace("a", [structs.replace(BASE, **change)])
     assert store.revision == revision + 1
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec import structs
 
 from blixt_api import localv1_pb2 as local
 from blixt_api import wire
@@ -116,7 +116,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = [item for claims in self.units.claims.values() for owner, item in claims if owner == unit]
         if number < len(held):
             name = data.draw(st.sampled_from(sorted(variants)))
-            held[number] = dataclasses.replace(held[number], **{name: data.draw(variants[name])})
+            held[number] = structs.replace(held[number], **{name: data.draw(variants[name])})
             self.transaction([(unit, tuple(held))])
 
     @rule(zones=st.dictionaries(st.sampled_from(NODES), st.sampled_from(ZONES)))

@@ -41,10 +41,10 @@ class EndpointHints(Model, frozen=True, kw_only=True):
 
 
 class TargetRef(Model, frozen=True, kw_only=True):
+    """Its namespace, which is the slice's own, and its uid are left out: there is one for each endpoint."""
+
     kind: str = ""
-    namespace: str = ""
     name: str = ""
-    uid: str = ""
 
 
 class Endpoint(Model, frozen=True, kw_only=True):

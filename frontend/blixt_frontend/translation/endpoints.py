@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 from xxhash import xxh64_hexdigest
 
 from blixt_frontend.items import ItemKind
@@ -36,12 +36,12 @@ class PortQuery(NamedTuple):
 Ports = tuple[tuple[str, int], ...]
 
 
-class Identity(NamedTuple):
-    kind: ItemKind
-    key: str
+#: The kind of its item, and its key.
+Identity = tuple[ItemKind, str]
 
 
-class State(NamedTuple):
+# Structs, as there is one for each endpoint in the cluster: see Item.
+class State(msgspec.Struct, frozen=True, gc=False):
     """What endpoints must share to become one."""
 
     hostname: str
@@ -52,8 +52,7 @@ class State(NamedTuple):
     reach: Reach
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceEndpoint:
+class ServiceEndpoint(msgspec.Struct, frozen=True, gc=False):
     """One endpoint of the model, before it is encoded. At least one of the addresses is there."""
 
     kind: ItemKind
@@ -77,17 +76,72 @@ def resolve(
     Slices whose ports lack a number, and endpoints whose address is none of their family, are left out and
     told of in `problems`.
     """
+    decided = [
+        (family, _decide(_candidates(numbered, family, problems), policies, zone_of))
+        for family, members in _by_family(slices).items()
+        for numbered in _port_classes(queries, members, problems)
+    ]
+    # Nearly always all endpoints are of one family, and have all ports: nothing is to be merged then.
+    return _with_unique_keys(_apart(queries, *decided[0]) if len(decided) == 1 else _merged(queries, decided))
+
+
+#: An endpoint, its address, and its ports' numbers by their index in the queries.
+Candidate = tuple[Endpoint, str, tuple[tuple[int, int], ...]]
+
+
+#: A candidate as what it is told of, with its address and ports.
+Decided = tuple[Identity, State, str, tuple[tuple[int, int], ...]]
+
+
+def _decide(candidates: list[Candidate], policies: Policies, zone_of: ZoneOf) -> list[Decided]:
+    """These are decided on together."""
+    standings = [_standing(endpoint) for endpoint, _, _ in candidates]
+    return [
+        (_identity(endpoint, address), _state(endpoint, reach), address, numbers)
+        for (endpoint, address, numbers), reach in zip(
+            candidates, reaches(standings, policies, zone_of), strict=True
+        )
+    ]
+
+
+#: What there is of each endpoint: more than one where its parts differ.
+Parts = dict[Identity, list[ServiceEndpoint]]
+
+
+def _apart(queries: Sequence[PortQuery], family: Family, decided: list[Decided]) -> Parts:
+    """Each of them as it is. None is there twice."""
+    parts: Parts = {}
+    labelled: dict[tuple[tuple[int, int], ...], Ports] = {}
+    for identity, state, address, numbers in decided:
+        if (ports := labelled.get(numbers)) is None:
+            ports = labelled[numbers] = _labelled(queries, numbers)
+        v4, v6 = (address, "") if family is Family.V4 else ("", address)
+        parts.setdefault(identity, []).append(ServiceEndpoint(*identity, v4, v6, ports, state))
+    return parts
+
+
+def _merged(queries: Sequence[PortQuery], decided: list[tuple[Family, list[Decided]]]) -> Parts:
+    """What comes out alike for one identity goes together."""
     found: dict[tuple[Identity, State], Places] = {}
-    for family, members in _by_family(slices).items():
-        for numbered in _port_classes(queries, members, problems):
-            candidates = _candidates(numbered, family, problems)
-            standings = [_standing(endpoint) for endpoint, _, _ in candidates]
-            for (endpoint, address, numbers), reach in zip(
-                candidates, reaches(standings, policies, zone_of), strict=True
-            ):
-                places = found.setdefault((_identity(endpoint, address), _state(endpoint, reach)), {})
-                _place(places.setdefault((family, address), []), numbers)
-    return _named(queries, found)
+    for family, members in decided:
+        for identity, state, address, numbers in members:
+            places = found.setdefault((identity, state), {})
+            _place(places.setdefault((family, address), []), numbers)
+    parts: defaultdict[Identity, list[ServiceEndpoint]] = defaultdict(list)
+    for (identity, state), places in found.items():
+        by_ports: defaultdict[tuple[tuple[int, int], ...], dict[Family, list[str]]] = defaultdict(dict)
+        for (family, address), known in places.items():
+            for numbered in known:
+                by_ports[tuple(sorted(numbered.items()))].setdefault(family, []).append(address)
+        for numbers, families in by_ports.items():
+            ports = _labelled(queries, numbers)
+            for v4, v6 in _pairs(families.get(Family.V4, []), families.get(Family.V6, [])):
+                parts[identity].append(ServiceEndpoint(*identity, v4, v6, ports, state))
+    return parts
+
+
+def _labelled(queries: Sequence[PortQuery], numbers: tuple[tuple[int, int], ...]) -> Ports:
+    return tuple((queries[index].label, number) for index, number in numbers if queries[index].label)
 
 
 #: For each address, the numbers of its ports by their index in the queries; several where they contradict.
@@ -159,9 +213,6 @@ def _numbers(queries: Sequence[PortQuery], piece: EndpointSlice, problems: list[
     }
 
 
-Candidate = tuple[Endpoint, str, tuple[tuple[int, int], ...]]
-
-
 def _candidates(numbered: list[Numbered], family: Family, problems: list[str]) -> list[Candidate]:
     """Each address and ports once."""
     chosen: dict[tuple[str, tuple[tuple[int, int], ...]], Candidate] = {}
@@ -214,27 +265,8 @@ def _state(endpoint: Endpoint, reach: Reach) -> State:
 def _identity(endpoint: Endpoint, address: str) -> Identity:
     reference = endpoint.target_ref
     if reference and reference.kind == "Pod" and reference.name and "/" not in reference.name:
-        return Identity(ItemKind.POD_ENDPOINT, reference.name)
-    return Identity(ItemKind.ENDPOINT, xxh64_hexdigest(address.encode()))
-
-
-def _named(
-    queries: Sequence[PortQuery],
-    found: dict[tuple[Identity, State], Places],
-) -> list[ServiceEndpoint]:
-    parts: defaultdict[Identity, list[ServiceEndpoint]] = defaultdict(list)
-    for (identity, state), places in found.items():
-        by_ports: defaultdict[tuple[tuple[int, int], ...], dict[Family, list[str]]] = defaultdict(dict)
-        for (family, address), known in places.items():
-            for numbers in known:
-                by_ports[tuple(sorted(numbers.items()))].setdefault(family, []).append(address)
-        for ports, families in by_ports.items():
-            labelled = tuple(
-                (queries[index].label, number) for index, number in ports if queries[index].label
-            )
-            for v4, v6 in _pairs(families.get(Family.V4, []), families.get(Family.V6, [])):
-                parts[identity].append(ServiceEndpoint(*identity, v4, v6, labelled, state))
-    return _with_unique_keys(parts)
+        return ItemKind.POD_ENDPOINT, reference.name
+    return ItemKind.ENDPOINT, xxh64_hexdigest(address.encode())
 
 
 def _pairs(v4: list[str], v6: list[str]) -> list[tuple[str, str]]:
@@ -244,7 +276,7 @@ def _pairs(v4: list[str], v6: list[str]) -> list[tuple[str, str]]:
     return [(address, "") for address in v4] + [("", address) for address in v6]
 
 
-def _with_unique_keys(parts: dict[Identity, list[ServiceEndpoint]]) -> list[ServiceEndpoint]:
+def _with_unique_keys(parts: Parts) -> list[ServiceEndpoint]:
     """The most useful part of each keeps the plain key; the others' tell them by addresses and ports."""
     result, taken = [], set[str]()
     for pieces in parts.values():

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from blixt_api import localv1_pb2 as wire
 from blixt_frontend.items import Item
@@ -146,4 +148,4 @@ class _Work:
 def _draining(endpoint: ServiceEndpoint) -> ServiceEndpoint:
     """The endpoint without any new connections; its own node still knows it as local."""
     reach = Reach(Scope.NONE, nodes=tuple((node, Scope.NONE) for node, _ in endpoint.state.reach.nodes))
-    return replace(endpoint, state=endpoint.state._replace(reach=reach))
+    return structs.replace(endpoint, state=structs.replace(endpoint.state, reach=reach))

@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 
 class Scope(IntFlag):
@@ -44,7 +47,7 @@ class Policies(NamedTuple):
         return internal | (Scope.EXTERNAL if self.external_local else Scope.NONE)
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """What of an endpoint decides on where it is used."""
 
     node: str = ""
@@ -55,8 +58,7 @@ class Standing(NamedTuple):
     hinted_zones: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True, gc=False):
     """An endpoint's scopes by watching node: in `nodes`, else in `zones`, else `default`."""
 
     default: Scope
@@ -83,8 +85,7 @@ def reaches(standings: Sequence[Standing], policies: Policies, zone_of: ZoneOf) 
     ready = [standing for standing in standings if standing.ready]
     hints = Hints.of(ready)
     if not hints.nodes and not hints.zones and not narrow and len(ready) == len(standings):
-        plain = {node: Reach(wide, nodes=_own(node, wide)) for node in {s.node for s in standings}}
-        return [plain[standing.node] for standing in standings]
+        return [_everywhere(wide, standing.node) for standing in standings]
     local_ready = {standing.node for standing in ready}
     result = []
     for standing in standings:
@@ -131,6 +132,11 @@ class Hints:
         if cluster.zones and node:
             return dict(cluster.zones).get(zone_of(node), cluster.default)
         return cluster.default
+
+
+@lru_cache(maxsize=8192)  # all endpoints of a node share it
+def _everywhere(scope: Scope, node: str) -> Reach:
+    return Reach(scope, nodes=_own(node, scope))
 
 
 def _own(node: str, scope: Scope) -> tuple[tuple[str, Scope], ...]:

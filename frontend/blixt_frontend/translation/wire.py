@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 
 from blixt_api import localv1_pb2 as wire
-from blixt_frontend.items import Encoded, Item, ItemKind
+from blixt_frontend.items import NO_VARIANTS, Encoded, Item, ItemKind
 from blixt_frontend.translation.addresses import Addresses
-from blixt_frontend.translation.endpoints import ServiceEndpoint
+from blixt_frontend.translation.endpoints import Ports, ServiceEndpoint
 from blixt_frontend.translation.topology import Scope
 
 # Endpoint.TriggerTime: field 107, a varint. The highest field number stands last on the wire.
@@ -23,10 +21,6 @@ class Share:
 
     group: int
     weight: int
-
-
-#: Most items have no variant by zone; a shared mapping spares each its own.
-NO_VARIANTS: Mapping[str, Encoded] = MappingProxyType({})
 
 
 def ip_set(addresses: Addresses) -> wire.IPSet:
@@ -42,29 +36,20 @@ def service_item(service: wire.Service) -> Item:
 def endpoint_item(path: str, endpoint: ServiceEndpoint, share: Share | None = None) -> Item:
     """An endpoint in its variants. Without a share, it is one of a plain Service (group 0, weight unset)."""
     state, reach = endpoint.state, endpoint.state.reach
-    message = wire.Endpoint(
-        Hostname=state.hostname,
-        IPs=wire.IPSet(
-            V4=(endpoint.v4,) if endpoint.v4 else (),
-            V6=(endpoint.v6,) if endpoint.v6 else (),
-        ),
-        PortOverrides=[wire.PortName(Name=label, Port=number) for label, number in endpoint.ports],
-        Terminating=state.terminating,
-        NotServing=not state.serving,
-        Node=state.node,
-        Zone=state.zone,
-    )
-    if share is not None:
-        message.Group, message.Weight = share.group, share.weight
+    # Messages put one after the other are their merger. Most of these parts are the same in many endpoints.
+    ips = wire.IPSet(V4=(endpoint.v4,) if endpoint.v4 else (), V6=(endpoint.v6,) if endpoint.v6 else ())
+    head = wire.Endpoint(Hostname=state.hostname, IPs=ips).SerializeToString()
+    ports = _ports(endpoint.ports)
+    tail = _tail(share, state.terminating, state.serving, state.node, state.zone)
     views: dict[tuple[Scope, bool], bytes] = {}
 
     def encode(scope: Scope, node: str | None = None) -> bytes:
         local = node is not None and node == state.node
-        if (scope, local) not in views:
-            message.Local = local
-            message.Scopes.CopyFrom(_SCOPES[scope])
-            views[scope, local] = message.SerializeToString()
-        return views[scope, local]
+        if (view := views.get((scope, local))) is None:
+            view = views[scope, local] = b"".join(
+                (head, _LOCAL if local else b"", ports, _SCOPES[scope], tail)
+            )
+        return view
 
     return Item(
         kind=endpoint.kind,
@@ -76,19 +61,37 @@ def endpoint_item(path: str, endpoint: ServiceEndpoint, share: Share | None = No
     )
 
 
+@lru_cache(maxsize=1024)  # of a service
+def _ports(ports: Ports) -> bytes:
+    overrides = [wire.PortName(Name=label, Port=number) for label, number in ports]
+    return wire.Endpoint(PortOverrides=overrides).SerializeToString()
+
+
+@lru_cache(maxsize=8192)  # of a node
+def _tail(share: Share | None, terminating: bool, serving: bool, node: str, zone: str) -> bytes:
+    message = wire.Endpoint(Terminating=terminating, NotServing=not serving, Node=node, Zone=zone)
+    if share is not None:
+        message.Group, message.Weight = share.group, share.weight
+    return message.SerializeToString()
+
+
 def reject_item(path: str, share: Share) -> Item:
     """A share of the new connections, of whatever origin, that is refused."""
-    message = wire.Endpoint(Reject=True, Group=share.group, Weight=share.weight, Scopes=_SCOPES[Scope.ALL])
-    return Item(ItemKind.ENDPOINT, path, message.SerializeToString(), blixt_only=True)
+    message = wire.Endpoint(Reject=True, Group=share.group, Weight=share.weight)
+    encoded = _SCOPES[Scope.ALL] + message.SerializeToString()
+    return Item(ItemKind.ENDPOINT, path, encoded, blixt_only=True)
 
 
+_LOCAL = wire.Endpoint(Local=True).SerializeToString()
 # Written also when empty: KPNG's readers look into it without asking whether it is there.
 _SCOPES = [
-    wire.EndpointScopes(
-        Internal=bool(scope & Scope.INTERNAL),
-        External=bool(scope & Scope.EXTERNAL),
-        Cluster=bool(scope & Scope.CLUSTER),
-    )
+    wire.Endpoint(
+        Scopes=wire.EndpointScopes(
+            Internal=bool(scope & Scope.INTERNAL),
+            External=bool(scope & Scope.EXTERNAL),
+            Cluster=bool(scope & Scope.CLUSTER),
+        )
+    ).SerializeToString()
     for scope in range(Scope.ALL + 1)
 ]
 
