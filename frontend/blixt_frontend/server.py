@@ -36,6 +36,9 @@ _OPTIONS = (
     # Nodes may look for us as often.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # When a frontend starts, all nodes want a full set at once: the last one of a thousand waits for a while
+    # until its call is taken up, and must not be sent away after gRPC's own 30 s.
+    ("grpc.server_max_unrequested_time_in_server", 600),
     # Requests are a node name and a number.
     ("grpc.max_receive_message_length", 64 * 1024),
 )

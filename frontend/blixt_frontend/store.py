@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from blixt_frontend.items import Item, ItemKind, Topology
-from blixt_frontend.rounds import Entry, Position, Round, View, difference, everything, moved
+from blixt_frontend.rounds import Entry, FullFrames, FullSet, Position, Round, View, difference, moved
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,10 @@ class Store:
         self._tombstones: OrderedDict[str, None] = OrderedDict()  # paths in the log, oldest first
         self._limit = tombstones
         self._floor = 0  # the revision of the newest deletion that was forgotten
-        self._units: dict[str, frozenset[str]] = {}  # the paths that each unit claims
+        self._units: dict[str, tuple[str, ...]] = {}  # the paths that each unit claims
         self._contested: dict[str, dict[str, Item]] = {}  # path -> units that wait for it
         self._zones: dict[str, str] = {}
+        self._full_sets: dict[bool, FullSet] = {}  # of this revision, with extensions and without
         self._wake = asyncio.Event()
         self._in_transaction = False
         self._dirty = False
@@ -67,11 +68,12 @@ class Store:
         """
         with self.transaction():
             wanted = self._sound(unit, items)
-            held = self._units.pop(unit, frozenset())
+            held = self._units.pop(unit, ())
             if wanted:
-                self._units[unit] = frozenset(wanted)
-            for path in held.difference(wanted):
-                self._release(unit, path)
+                self._units[unit] = tuple(wanted)
+            for path in held:
+                if path not in wanted:
+                    self._release(unit, path)
             waiting = [path for path, item in wanted.items() if self._claim(unit, item)]
             if waiting:
                 self._report_contested(unit, waiting)
@@ -111,7 +113,7 @@ class Store:
         """
         target = Position(view, self.revision)
         if position is None:
-            return Round(target, first=True, frames=everything(self._log.values(), view))
+            return Round(target, first=True, frames=FullFrames(self._full_set(view.extensions), view))
         if position.revision < self._floor:
             raise TooFarBehindError
         since = position.revision
@@ -121,6 +123,12 @@ class Store:
             else moved(self._log.values(), position.view, view, since)
         )
         return Round(target, first=False, frames=difference(entries, view))
+
+    def _full_set(self, extensions: bool) -> FullSet:
+        full = self._full_sets.get(extensions)
+        if full is None:
+            full = self._full_sets[extensions] = FullSet(self._log.values(), extensions)
+        return full
 
     def _changed_since(self, revision: int) -> Iterator[Entry]:
         for entry in reversed(self._log.values()):
@@ -186,6 +194,7 @@ class Store:
     def _publish(self) -> None:
         if self._dirty:
             self.revision += 1
+            self._full_sets.clear()
         if self._dirty or self._wake_wanted:
             self._dirty = self._wake_wanted = False
             self.wake()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Never, TypeAlias
 
 import grpc
@@ -65,7 +66,8 @@ class LocalDialect(Dialect):
         return Request(localv1_pb2.WatchReq.FromString(message).NodeName, None)
 
     def messages(self, round_: Round) -> Iterator[bytes]:
-        return (wire.unframe(framed) for framed in _delimited(round_))
+        framed = chain((_RESET,) if round_.first else (), chain.from_iterable(round_.blocks()), (_SYNC,))
+        return map(wire.unframe, filter(None, framed))
 
 
 class BatchDialect(Dialect):
@@ -79,7 +81,10 @@ class BatchDialect(Dialect):
         return Request(request.node_name, request.applied_revision)
 
     def messages(self, round_: Round) -> Iterator[bytes]:
-        return wire.batches(_delimited(round_), round_.position.revision, BATCH_BYTES)
+        # Frames put one after the other are handled as one: there may be a hundred thousand.
+        blocks = map(b"".join, round_.blocks())
+        parts = chain((_RESET,) if round_.first else (), blocks, (_SYNC,))
+        return wire.batches(parts, round_.position.revision, BATCH_BYTES)
 
 
 class Watchers:
@@ -193,15 +198,8 @@ class Stream:
         for part in self._dialect.messages(round_):
             await self._context.write(part)
         self._position = round_.position
-        log.debug("%r: revision %d, %d items", self._node, round_.position.revision, len(round_.frames))
+        log.debug("%r: revision %d", self._node, round_.position.revision)
 
     async def _refuse(self, code: grpc.StatusCode, reason: str) -> Never:
         log.info("%s ends with %s: %s", self._context.peer(), code.name, reason)
         await self._context.abort(code, reason)
-
-
-def _delimited(round_: Round) -> Iterator[bytes]:
-    if round_.first:
-        yield _RESET
-    yield from round_.frames
-    yield _SYNC
