@@ -110,6 +110,7 @@ async def feed(source: Source, translator: Translation, store: Store, status: St
                 raise  # serving a part as the whole would take the rest away from every node
             log.exception("a change could not be translated; what was in force stays in force")
             continue
+        first = batch.complete and not store.ready
         with store.transaction():
             for unit, items in units.items():
                 store.replace(unit, items)
@@ -118,4 +119,7 @@ async def feed(source: Source, translator: Translation, store: Store, status: St
                 store.set_ready()
         if status is not None:
             status.observe(batch, translator.gateways, units, store.revision)
-        log.info("revision %d: %d items, %d units looked at", store.revision, len(store), len(units))
+        # A line for each change would be most of what a frontend says, and a part of what a change costs.
+        level = logging.INFO if first else logging.DEBUG
+        log.log(level, "revision %d: %d items, %d units changed", store.revision, len(store), len(units))
+        del batch, units  # the first ones are the whole cluster, and the next ones may be hours away

@@ -62,6 +62,8 @@ class ServiceStatusWriter:
     def offer(self, unwritten: Mapping[ObjectKey, LoadBalancerWrite]) -> None:
         """All that is to be written as of now (`AddressBook.unwritten`). Offer it after every change of it,
         whether or not this frontend leads."""
+        if unwritten == self._offered:
+            return
         self._offered = dict(unwritten)
         self._done = {key: done for key, done in self._done.items() if self._offered.get(key) == done[0]}
         self._wake.set()
