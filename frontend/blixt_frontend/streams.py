@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Never, TypeAlias
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: A batch is sent when it has this many bytes: far below every reader's 4 MiB, far above a call's cost.
 BATCH_BYTES = 256 * 1024
+#: Full sets that are sent at a time.
+FULL_SETS = 16
 #: The longest name that Kubernetes gives an object.
 NODE_NAME_LENGTH = 253
 
@@ -87,10 +91,36 @@ class BatchDialect(Dialect):
         return wire.batches(parts, round_.position.revision, BATCH_BYTES)
 
 
+class Turns:
+    """At most so many full sets are under way at a time: their bytes wait in memory for whoever is slow.
+
+    One that takes longer than `patience` seconds no longer counts, so that a few watchers that do not read
+    can't keep the others from theirs.
+    """
+
+    def __init__(self, places: int = FULL_SETS, patience: float = 5.0) -> None:
+        self._free = asyncio.Semaphore(places)
+        self._patience = patience
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        overdue = loop.call_later(self._patience, self._free.release)
+        try:
+            yield
+        finally:
+            if overdue.when() > loop.time():
+                overdue.cancel()
+                self._free.release()
+
+
 class Watchers:
     """The streams that are open now, by node, and what each node has applied."""
 
     def __init__(self) -> None:
+        #: Of first rounds.
+        self.turns = Turns()
         #: No further round is begun: the frontend is shutting down.
         self.closing = False
         self._streams: dict[str, int] = {}
@@ -136,7 +166,12 @@ class Stream:
         try:
             async for message in requests:
                 await self._admit(await self._parse(message))
-                await self._send(await self._next_round())
+                if self._position is None:
+                    await self._store_ready()
+                    async with self._watchers.turns.one():
+                        await self._send(await self._next_round())
+                else:
+                    await self._send(await self._next_round())
         finally:
             if self._node:
                 self._watchers.leave(self._node)
@@ -175,23 +210,31 @@ class Stream:
         if 0 < applied <= self._position.revision:
             self._watchers.acknowledge(node, applied)
 
+    async def _store_ready(self) -> None:
+        while not self._store.ready:
+            await self._check_open()
+            await self._store.changed()
+
+    async def _check_open(self) -> None:
+        if self._watchers.closing:
+            await self._refuse(grpc.StatusCode.UNAVAILABLE, "the frontend is shutting down: dial again")
+
     async def _next_round(self) -> Round:
+        """Of a store that is ready."""
         store = self._store
         while True:
-            if self._watchers.closing:
-                await self._refuse(grpc.StatusCode.UNAVAILABLE, "the frontend is shutting down: dial again")
-            if store.ready:
-                view = View(store.topology(self._node), self._dialect.extensions)
-                if self._position != Position(view, store.revision):
-                    try:
-                        round_ = store.round(view, self._position)
-                    except TooFarBehindError:
-                        await self._refuse(
-                            grpc.StatusCode.UNAVAILABLE, "too far behind for a difference: dial again"
-                        )
-                    if round_.first or round_.frames:
-                        return round_
-                    self._position = round_.position
+            await self._check_open()
+            view = View(store.topology(self._node), self._dialect.extensions)
+            if self._position != Position(view, store.revision):
+                try:
+                    round_ = store.round(view, self._position)
+                except TooFarBehindError:
+                    await self._refuse(
+                        grpc.StatusCode.UNAVAILABLE, "too far behind for a difference: dial again"
+                    )
+                if round_.first or round_.frames:
+                    return round_
+                self._position = round_.position
             await store.changed()
 
     async def _send(self, round_: Round) -> None:
