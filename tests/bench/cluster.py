@@ -18,25 +18,13 @@ import click
 
 from bench import figures
 from bench.cluster_changes import Editor
-from bench.cluster_frontend import SYSTEM, Bed, Running
+from bench.cluster_frontend import Bed, Running, address_node, prepare
 from bench.cluster_load import Load, LoadError
-from bench.cluster_objects import NAMESPACE, SERVICES_A_GATEWAY, Cluster, node_name
+from bench.cluster_objects import SERVICES_A_GATEWAY, Cluster, node_name
 from bench.figures import Figure, percentiles
 from bench.kube_proxy import DEFAULT_MIN_SYNC, QUICK_MIN_SYNC, KubeProxy
-from blixt_control_plane import (
-    STANDARD,
-    ComponentError,
-    ControlPlane,
-    KubectlError,
-    MissingError,
-    Place,
-    control_plane,
-)
-from blixt_control_plane.programs import ROOT
+from blixt_control_plane import ComponentError, KubectlError, MissingError, Place, control_plane
 from blixt_lab import Host, open_lab
-
-#: The address of the one node that kube-proxy runs on.
-_NODE_ADDRESS = "192.0.2.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +87,24 @@ class Bench:
         options, goals = self._options, self._goals
         at_large = services == options.large
         subject = f"blixt, {services:,} services, 1 backend"
-        cold = []
+        cold, waited = [], []
         for number in range(options.starts):
             with self._running() as running:
                 cold.append(running.wait_first_sync(services))
+                waited.append(running.waited_seconds())
                 say(f"{subject}: cold start {cold[-1]:.2f} s")
                 if number < options.starts - 1:
                     continue
                 running.wait_programmed(_gateways(services))
                 idle = self._idle(running, 5)
                 used, began = running.cpu_seconds(), time.monotonic()
+                waits = running.waited_seconds()
                 taken = running.change(services, options.changes, 0.1)
+                waits = running.waited_seconds() - waits
                 spent = running.cpu_seconds() - used - idle * (time.monotonic() - began)
                 memory, peak = running.memory_mb()
         yield Figure(subject, COLD, "s", median(cold), goals.cold_start_s if at_large else None)
+        yield Figure(subject, f"cold start: {WAITED}", "s", median(waited))
         yield from percentiles(
             subject, "write sent to apply", taken.from_sent, goals.latency_ms if at_large else None
         )
@@ -120,6 +112,7 @@ class Bench:
         yield from percentiles(subject, "write sent to a plain watch", taken.to_watch)
         yield from percentiles(subject, OURS, taken.from_watch)
         yield Figure(subject, CPU, "ms", 1e3 * spent / options.changes)
+        yield Figure(subject, f"one change: {WAITED}", "ms", 1e3 * waits / options.changes)
         yield Figure(subject, "frontend's memory", "MB", memory, goals.memory_mb if at_large else None)
         yield Figure(subject, "frontend's memory at most", "MB", peak)
 
@@ -154,6 +147,7 @@ class Bench:
             )
             spent = running.cpu_seconds() - used
             yield Figure(subject, CPU, "ms", 1e3 * spent / options.crowd_changes)
+            yield Figure(subject, "streams that broke", "", running.broken_streams())
             memory, peak = running.memory_mb()
             yield Figure(subject, "frontend's memory", "MB", memory, goals.memory_mb)
             yield Figure(subject, "frontend's memory at most", "MB", peak)
@@ -217,6 +211,8 @@ FAILURES = (
 )  # fmt: skip
 COLD = "cold start: process start to first Sync"
 CPU = "frontend's CPU for a change"
+#: What else the machine did meanwhile shows in it.
+WAITED = "frontend and backend had no CPU for"
 OURS = "plain watch to apply"
 
 
@@ -226,24 +222,6 @@ def one(listed: list[Figure], what: str) -> float:
 
 def _gateways(services: int) -> int:
     return -(-services // SERVICES_A_GATEWAY)
-
-
-def prepare(plane: ControlPlane, host: Host) -> None:
-    """What an administrator has installed before the first Service comes."""
-    plane.install(STANDARD)
-    folder = ROOT / "config" / "default"
-    # Not the Deployment and the DaemonSet: a pod for each node would be made, and run nowhere.
-    for name in ("namespace", "rbac", "gatewayclass"):
-        plane.apply(folder / f"{name}.yaml")
-    plane.wait_for_namespace(SYSTEM)
-    plane.namespace(NAMESPACE)
-    host.ip(f"addr add {_NODE_ADDRESS}/32 dev lo")
-
-
-def address_node(plane: ControlPlane) -> None:
-    """kube-proxy waits for its node's address."""
-    status = {"addresses": [{"type": "InternalIP", "address": _NODE_ADDRESS}]}
-    plane.api().patch(f"/api/v1/nodes/{node_name(0)}/status", {"status": status})
 
 
 def measure(options: Options, goals: Goals) -> Iterator[Figure]:

@@ -11,17 +11,38 @@ from bench import cluster_changes, daemons, follow, watchers
 from bench.cluster_changes import Change, Editor
 from bench.cluster_load import Load
 from bench.cluster_objects import ADDRESS_POOL, NAMESPACE, node_name
-from bench.processes import cpu_seconds, peak_mb, resident_mb
-from blixt_control_plane import ControlPlane, user_name
+from bench.processes import cpu_seconds, peak_mb, resident_mb, waited_seconds
+from blixt_control_plane import STANDARD, ControlPlane, user_name
 from blixt_control_plane.place import LOOPBACK
+from blixt_control_plane.programs import ROOT
 from blixt_lab import Host, Lab, wait_for
 from blixt_lab.daemon import Daemon, script
 
 SYSTEM, ACCOUNT = "blixt-system", "blixt-frontend"
 _GATEWAYS = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/gateways"
+#: The address of the one node that kube-proxy runs on.
+_NODE_ADDRESS = "192.0.2.1"
 #: Processes that the simulated backends are spread over.
 _CROWDS = 2
 _PATIENCE = 300.0
+
+
+def prepare(plane: ControlPlane, host: Host) -> None:
+    """What an administrator has installed before the first Service comes."""
+    plane.install(STANDARD)
+    folder = ROOT / "config" / "default"
+    # Not the Deployment and the DaemonSet: a pod for each node would be made, and run nowhere.
+    for name in ("namespace", "rbac", "gatewayclass"):
+        plane.apply(folder / f"{name}.yaml")
+    plane.wait_for_namespace(SYSTEM)
+    plane.namespace(NAMESPACE)
+    host.ip(f"addr add {_NODE_ADDRESS}/32 dev lo")
+
+
+def address_node(plane: ControlPlane) -> None:
+    """kube-proxy waits for its node's address."""
+    status = {"addresses": [{"type": "InternalIP", "address": _NODE_ADDRESS}]}
+    plane.api().patch(f"/api/v1/nodes/{node_name(0)}/status", {"status": status})
 
 
 class Bed:
@@ -152,6 +173,10 @@ class Running:
         firsts = [watchers.read(crowd.log)[0] for crowd in self.crowds]
         return max(max(first.times) for first in firsts) - began
 
+    def broken_streams(self) -> int:
+        """How many streams of the crowd have broken so far."""
+        return sum(watchers.broken_streams(crowd.log) for crowd in self.crowds)
+
     def crowd_arrivals(self, since: float) -> list[list[float]]:
         """For each revision that all of the crowd got after that time: when each of them had it."""
         by_revision: dict[int, list[float]] = {}
@@ -162,6 +187,10 @@ class Running:
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self.frontend.pid)
+
+    def waited_seconds(self) -> float:
+        """How long frontend and backend have waited for a CPU so far."""
+        return waited_seconds(self.frontend.pid) + waited_seconds(self.backend.pid)
 
     def memory_mb(self) -> tuple[float, float]:
         """Now, and at most."""

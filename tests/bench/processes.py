@@ -12,6 +12,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+def waited_seconds(pid: int) -> float:
+    """How long its threads were ready to run and had no CPU: what else the machine does. See schedstat."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[1]) for task in tasks) / 1e9
+
+
 def resident_mb(pid: int) -> float:
     return _status_mb(pid, "VmRSS")
 

@@ -1,13 +1,15 @@
 """Many simulated backends in one process: each has a connection and a stream of its own, and decodes nothing.
 
 Run as `python -m bench.watchers API FIRST COUNT`: the nodes of these numbers. Prints a line of JSON for every
-revision that all of them have got: when each of them had it, in seconds of CLOCK_MONOTONIC.
+revision that all of them have got: when each of them had it, in seconds of CLOCK_MONOTONIC. A stream that
+breaks is told of in a line as well, and dialled again, as a backend would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ _OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 _SYNC = wire.frame(wire.SYNC)
+_BROKEN = "a stream broke: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,16 @@ def read(log: Path) -> list[Arrivals]:
     return [Arrivals(**json.loads(line)) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
+def broken_streams(log: Path) -> int:
+    """How many streams of a process of watchers have broken so far."""
+    return sum(line.startswith(_BROKEN) for line in log.read_text().splitlines())
+
+
 class Crowd:
     def __init__(self, api: str, first: int, count: int) -> None:
         self._api = api
         self._nodes = [node_name(number) for number in range(first, first + count)]
-        self._times: dict[int, list[float]] = {}
+        self._times: dict[int, dict[str, float]] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -54,6 +62,14 @@ class Crowd:
                 group.create_task(self._follow(node))
 
     async def _follow(self, node: str) -> None:
+        while True:
+            try:
+                await self._stream(node)
+            except grpc.aio.AioRpcError as error:
+                print(f"{_BROKEN}{node}: {error.code().name}: {error.details()}", flush=True)
+            await asyncio.sleep(random.uniform(0.2, 0.7))
+
+    async def _stream(self, node: str) -> None:
         async with grpc.aio.insecure_channel(self._api, options=_OPTIONS) as channel:
             watch: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(wire.BATCH_WATCH)
             call = watch(wait_for_ready=True)
@@ -64,15 +80,14 @@ class Crowd:
                 before, revision = revision, await _end_of_round(call)
                 now = time.monotonic()
                 for one in range(before + 1 if before else revision, revision + 1):
-                    self._arrived(one, now)
+                    self._arrived(one, node, now)
 
-    def _arrived(self, revision: int, now: float) -> None:
-        times = self._times.setdefault(revision, [])
-        times.append(now)
+    def _arrived(self, revision: int, node: str, now: float) -> None:
+        times = self._times.setdefault(revision, {})
+        times.setdefault(node, round(now, 5))
         if len(times) == len(self._nodes):
             del self._times[revision]
-            sys.stdout.write(json.dumps({"revision": revision, "times": [round(t, 5) for t in times]}) + "\n")
-            sys.stdout.flush()
+            print(json.dumps({"revision": revision, "times": list(times.values())}), flush=True)
 
 
 async def _end_of_round(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> int:
