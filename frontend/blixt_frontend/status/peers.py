@@ -43,6 +43,8 @@ class PeerConfig:
     renew_every: float = 5.0
     #: Between two looks at whether there is something else to tell.
     look: float = 0.1
+    #: The same while nothing is to be told at all, as while this frontend leads: most do that all day.
+    idle: float = 1.0
 
     @property
     def name(self) -> str:
@@ -159,13 +161,14 @@ class Teller:
         """Until cancelled. `wanted`: what the record should say now; None: there should be none."""
         try:
             while True:
+                now = wanted()
                 try:
-                    await self._bring_to(wanted())
+                    await self._bring_to(now)
                     self._complaint = ""
                 except ApiError as error:
                     self._complain(error)
                     await asyncio.sleep(max(error.retry_after, self._config.renew_every / 5))
-                await asyncio.sleep(self._config.look)
+                await asyncio.sleep(self._config.idle if now is None else self._config.look)
         finally:
             await self._say_farewell()
 
