@@ -112,7 +112,7 @@ def endpoint(key: str, encoded: bytes, dialect: Dialect) -> model.Endpoint:
         hostname=message.Hostname,
         local=message.Local,
         port_overrides=tuple(
-            (_shared(each.Name), _port(each.Port, 1, f"port {each.Name!r}")) for each in message.PortOverrides
+            (_shared(each.Name), _port(each.Port, 1, "port", each.Name)) for each in message.PortOverrides
         ),
         scopes=_scopes(message, dialect),
         group=message.Group,
@@ -150,7 +150,7 @@ def _scopes(message: pb.Endpoint, dialect: Dialect) -> Scope:
 
 def _addresses(ips: pb.IPSet) -> tuple[PackedAddress, ...]:
     if not ips.V6:
-        return tuple(_packed(socket.AF_INET, text) for text in ips.V4)
+        return tuple([_packed(socket.AF_INET, text) for text in ips.V4])
     return tuple(
         _packed(family, text)
         for family, texts in ((socket.AF_INET, ips.V4), (socket.AF_INET6, ips.V6))
@@ -193,9 +193,10 @@ def _port_mapping(message: pb.PortMapping) -> model.PortMapping:
     )
 
 
-def _port(number: int, least: int, label: str) -> int:
+def _port(number: int, least: int, label: str, name: str | None = None) -> int:
     if not least <= number <= 65535:
-        raise DecodeError(f"{label} is {number}: not in {least}..65535")
+        named = label if name is None else f"{label} {name!r}"
+        raise DecodeError(f"{named} is {number}: not in {least}..65535")
     return number
 
 
