@@ -41,7 +41,7 @@ def test_it_runs_through(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "goals missed" in done.stdout
     figures = json.loads((tmp_path / "build" / "bench" / "cluster.json").read_text())["figures"]
-    subjects = {figure["subject"].split()[0] for figure in figures}
+    subjects = {figure["subject"].split()[0].strip(",") for figure in figures}
     assert subjects == ({"blixt", "kube-proxy"} if with_proxy else {"blixt"})
     (writes,) = (figure["value"] for figure in figures if "API writes but for leases" in figure["what"])
     assert writes == 0
