@@ -116,7 +116,7 @@ class _Stream:
         self._fresh = True
         blixt = dialect is Dialect.BLIXT
         # A Go server that isn't told otherwise, like KPNG's, hangs up on pings less than five minutes apart.
-        self._channel = api.channel(keepalive_seconds=20 if blixt else 310)
+        self._channel = api.channel(keepalive_seconds=30 if blixt else 310)
         # Bytes, since an exception in gRPC's own deserializer would be lost there.
         self._call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(
             BATCH_WATCH if blixt else LOCAL_WATCH

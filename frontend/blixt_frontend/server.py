@@ -28,9 +28,9 @@ _SERVICES = ("", wire.LOCAL_SERVICE, wire.BATCH_SERVICE)
 _OPTIONS = (
     # Two frontends on one port would each get a part of the nodes.
     ("grpc.so_reuseport", 0),
-    # A node that vanished is noticed within 40 s, as silence says nothing. Our backends ask us every 20 s, so
+    # A node that vanished is noticed within 50 s, as silence says nothing. Our backends ask us every 30 s, so
     # they need not be asked: with a thousand of them, this is most of what an idle frontend does.
-    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_time_ms", 40_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),

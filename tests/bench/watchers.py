@@ -23,7 +23,7 @@ from blixt_api import blixtv1_pb2, wire
 _OPTIONS = (
     # A connection each, as nodes have.
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
