@@ -64,6 +64,7 @@ class Programming:
         self._configurations: dict[NamespacedName, Configuration] = {}
         self._digests: dict[NamespacedName, str] = {}
         self._lagging: dict[NamespacedName, int] = {}  # the revision that our own nodes must reach
+        self._unheard = False  # some Gateway has changed since `heard` was called
         self._applied: set[str] = set()
         self._reaches: dict[NamespacedName, Reach] = {}  # of those that aren't known to be everywhere
 
@@ -98,7 +99,7 @@ class Programming:
         self._configurations[gateway] = configuration
         self._digests[gateway] = configuration.digest(gateway)
         self._lagging[gateway] = self._changed.get(gateway, 0)
-        self._others = None
+        self._others, self._unheard = None, True
         self._reaches[gateway] = Reach.SOME
 
     def forget(self, gateway: NamespacedName) -> None:
@@ -111,7 +112,10 @@ class Programming:
 
     def heard(self, streams: Mapping[str, int], acknowledged: Mapping[str, int]) -> Iterator[NamespacedName]:
         """The Gateways whose reach has changed, from the server's present streams and acknowledgements."""
-        self._floor = min((acknowledged.get(node, 0) for node in streams), default=None)
+        floor = min((acknowledged.get(node, 0) for node in streams), default=None)
+        if floor == self._floor and not self._unheard:
+            return  # this is asked many times a second, for as long as a Gateway waits for a node
+        self._floor, self._unheard = floor, False
         if self._floor is not None:
             for gateway, revision in list(self._lagging.items()):
                 if self._floor >= revision:
