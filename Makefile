@@ -61,7 +61,7 @@ test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but those of te
 		echo "not root: the tests marked lab and bpf are not run"; \
 		.venv/bin/pytest -m "not lab and not bpf and not e2e" $(PYTEST_ARGS); fi
 
-test-e2e: $(VENV) $(STAMPS)/lab bpf ## Build a real control plane (once; needs Go), and run the tests against it
+test-e2e: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Build a real control plane (once; needs Go), and run the tests against it
 	@hack/control-plane.sh build
 	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest tests/e2e $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
