@@ -134,13 +134,20 @@ async def cleanup(settings: Settings, plane: Plane) -> None:
 
 @asynccontextmanager
 async def _meanwhile(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Work that goes on during the body, and is cancelled after it."""
+    """Work that goes on during the body, and is cancelled after it. If it fails, that is logged at once."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_report)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("a part of the daemon has ended: %s; the plane goes on", error, exc_info=error)
 
 
 def _allow_open_files() -> None:

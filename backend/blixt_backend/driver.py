@@ -137,8 +137,7 @@ class Driver:
         if self._retry_in is not None:
             log.info("the plane is repaired")
         self._retry_in = None
-        if self._on_applied is not None:
-            self._on_applied(change)
+        self._tell_applied(change)
         self._client.applied_revision = change.revision
         if change.resync:
             log.info("applied all %d services (revision %d)", len(change.desired), change.revision)
@@ -148,6 +147,15 @@ class Driver:
                 change.revision, len(change.changed), len(change.removed),
             )  # fmt: skip
         systemd.notify(f"STATUS={len(change.desired)} services, revision {change.revision}")
+
+    def _tell_applied(self, change: ChangeSet) -> None:
+        """What goes wrong there is no reason to stop what is in force, or to apply it again."""
+        if self._on_applied is None:
+            return
+        try:
+            self._on_applied(change)
+        except Exception:
+            log.exception("revision %d is in force, but could not be announced or checked", change.revision)
 
 
 def _report(received: Round) -> None:

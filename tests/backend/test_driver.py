@@ -99,6 +99,24 @@ async def test_what_is_in_force_is_told_and_what_failed_is_not() -> None:
     assert plane.attempts == len(told) + 2
 
 
+async def test_a_mistake_of_who_is_told_does_not_stop_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    script, plane, stop = Script(), RecordingPlane(), asyncio.Event()
+
+    def on_applied(change: ChangeSet) -> None:
+        raise KeyError("mistake")
+
+    running = asyncio.create_task(Driver(script, plane, AT_ONCE, on_applied).run(stop))
+    for revision in (1, 2):
+        script.send(
+            *([RESET] if revision == 1 else []), set_op(*service(f"ns/{revision}")), revision=revision
+        )
+        await until(lambda: running.done() or script.applied_revision == revision)  # noqa: B023
+    stop.set()
+    await running
+    assert plane.attempts == 2
+    assert "mistake" in caplog.text
+
+
 async def test_each_try_is_told_and_how_it_ended() -> None:
     script, plane, stop, told = Script(), RecordingPlane(), asyncio.Event(), list[str]()
     driver = Driver(
