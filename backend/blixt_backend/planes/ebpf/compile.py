@@ -7,6 +7,7 @@ turns identities into indexes.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,10 +115,12 @@ def shortcomings(service: Service) -> list[str]:
 
 def render_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> bytes:
     """The alias table of a set, joined rows of struct slot."""
-    pack = layout.slot.pack
     indexes = [ENDPOINT_REJECT if choice is None else index_of[choice] for choice in slots.choices]
     if not slots.weights:
-        return b"".join([pack(ALWAYS, index, index) for index in indexes])
+        rows = array("I", [ALWAYS]) * (3 * len(indexes))
+        rows[1::3] = rows[2::3] = array("I", indexes)
+        return rows.tobytes()
+    pack = layout.slot.pack
     table = alias_table(slots.weights)
     return b"".join(
         [pack(threshold, indexes[own], indexes[alias]) for own, (threshold, alias) in enumerate(table)]
@@ -187,19 +190,20 @@ def _frontend_addresses(
 
 def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> list[Member]:
     """Every endpoint that has this port and an address of this family."""
-    usual = (port.target_port or port.port).to_bytes(2, "big")
+    # Most endpoints of a service have the same overrides.
+    tails: dict[tuple[tuple[str, int], ...], bytes] = {}
     found: list[Member] = []
     for endpoint in endpoints:
         scopes = endpoint.scopes.value
         if endpoint.reject:
             found.append((None, scopes, endpoint))
             continue
-        tail = usual
-        if endpoint.port_overrides:
+        tail = tails.get(endpoint.port_overrides)
+        if tail is None:
             number = endpoint.port_for(port)
-            if not number:
-                continue
-            tail = number.to_bytes(2, "big")
+            tail = tails[endpoint.port_overrides] = number.to_bytes(2, "big") if number else b""
+        if not tail:
+            continue
         for address in endpoint.addresses:
             if len(address) == size:
                 found.append((address + tail, scopes, endpoint))

@@ -23,6 +23,8 @@ from blixt_backend.planes.ebpf.ports import NOWHERE, PortState, Unfit, port_name
 
 log = logging.getLogger(__name__)
 
+_SILENT = EndpointFlag.SILENT.value
+
 #: Which option sizes a map.
 SIZED_BY = {
     "services": "--max-services",
@@ -236,7 +238,7 @@ class Reconciler:
             row = written(index, identity, flags, service)
             if row is not None:
                 batch.endpoints[index] = row
-                batch.silenced |= bool(flags & EndpointFlag.SILENT)
+                batch.silenced |= bool(flags & _SILENT)
         for identity in state.endpoints.keys() - plan.endpoints.keys():
             index = state.endpoints.pop(identity)
             batch.gone_endpoints[index] = self._endpoints.buried(index)
