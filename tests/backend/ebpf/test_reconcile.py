@@ -388,6 +388,31 @@ def test_an_endpoint_that_drains_keeps_its_index(maps: ServiceMaps) -> None:
     assert Kernel(maps).identities() == before
 
 
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_a_port_under_another_name_keeps_its_id_and_endpoints(maps: ServiceMaps, restart: bool) -> None:
+    size = maps.layout.size
+
+    def named(first: str, second: str) -> Desired:
+        ports = (
+            PortMapping(first, Protocol.TCP, 80, target_port=8080),
+            PortMapping(second, Protocol.TCP, 81, target_port=8081),
+        )
+        return {"ns/s1": plain("ns/s1", range(3), size, ports=ports), "ns/s2": plain("ns/s2", range(1), size)}
+
+    reconciler = Reconciler(maps)
+    apply(reconciler, named("", "b"), set(), named("", "b"), True)
+    before = Kernel(maps)
+    # Also where one port gets the name that another one had.
+    for names in (("web", "b"), ("b", "a")):
+        renamed = named(*names)
+        apply(Reconciler(maps) if restart else reconciler, renamed, set(), renamed, restart)
+        after = check(maps, renamed)
+        assert set(after.names.values()) == {f"ns/s1:{name}/TCP" for name in names} | {"ns/s2:http/TCP"}
+        if names[0] == "web":
+            assert after.endpoints == before.endpoints
+            assert after.rows == before.rows
+
+
 def test_what_does_not_fit_leaves_the_rest_in_force() -> None:
     maps = make_maps(IPV4, 16)  # 15 endpoints
     reconciler = Reconciler(maps)

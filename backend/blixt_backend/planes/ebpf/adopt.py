@@ -1,13 +1,15 @@
 """Takes over what the kernel holds: which service id, which indexes and slots belong to which desired port.
 
 Ids are found again by the map of names, which is written before anything of an id and deleted after all of
-it; where it was lost, by the frontends that point to them. Endpoints are known by id, address and port.
+it; where it was lost, or the port has another name now, by the frontends that point to them. Endpoints are
+known by id, address and port.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 from blixt_backend.planes.ebpf.allocate import Indexes, Ranges
 from blixt_backend.planes.ebpf.compile import PortKey, PortPlan
@@ -31,13 +33,15 @@ class Adopted:
         self.ports: dict[PortKey, PortState] = {}
         #: Rows of endpoints that nobody would ever find: the rest of a change that failed half way.
         self.strays: dict[int, bytes] = {}
+        #: Names to write, of ids that had none or another one.
+        self.names: dict[int, bytes] = {}
         self._duplicate_slots: list[tuple[int, int]] = []
         self.endpoints = EndpointTable(layout, limit("endpoints"), held.endpoints)
         states = self._states(layout, held)
         used = {place for state in states.values() for place in state.slots.values()}
         self.slots = Ranges("slots", limit("slots"), used.union(self._duplicate_slots))
         self.ids = Indexes("counters", limit("counters"), 1, states)
-        self._match(held, plans, states)
+        self._match(held, list(plans), states)
         for place in self._duplicate_slots:  # rows that still point there are about to be written
             self.slots.release(*place)
 
@@ -66,8 +70,8 @@ class Adopted:
             states[number] = PortState()
         return dict(states)
 
-    def _match(self, held: Snapshot, plans: Iterable[PortPlan], states: dict[int, PortState]) -> None:
-        names = {name: number for number, name in held.names.items()}
+    def _match(self, held: Snapshot, plans: Sequence[PortPlan], states: dict[int, PortState]) -> None:
+        names = Names(held.names, plans)
         free = dict.fromkeys(states)
         for plan in plans:
             state = PortState()
@@ -76,6 +80,9 @@ class Adopted:
                 if number is None:
                     break
                 del free[number]
+                name = port_name(plan.key, position)
+                if held.names.get(number) != name:
+                    self.names[number] = name.rstrip(b"\0")
                 self._merge(state, number, states[number])
             if state.ids:
                 self.ports[plan.key] = state
@@ -104,15 +111,43 @@ class Adopted:
             self.strays[index] = self.endpoints.buried(index)
 
 
+class Names:
+    """The map of names, both ways."""
+
+    def __init__(self, names: Mapping[int, bytes], plans: Sequence[PortPlan]) -> None:
+        self._names = names
+        self._ids = {name: number for number, name in names.items()}
+        self._plans = plans
+
+    def id_of(self, key: PortKey, position: int) -> int | None:
+        return self._ids.get(port_name(key, position))
+
+    def may_be(self, number: int, key: PortKey) -> bool:
+        """Whether an id that a port's frontends point to is that port's: it has no name, or was another one's
+        of the same service that is no more."""
+        name = self._names.get(number)
+        if name is None:
+            return True
+        return name.startswith(f"{key.path}:".encode()) and name not in self._wanted
+
+    @cached_property
+    def _wanted(self) -> frozenset[bytes]:
+        return frozenset(
+            port_name(plan.key, position)
+            for plan in self._plans
+            for position in range(max(1, len(plan.range_sets)))
+        )
+
+
 def _find_id(
-    plan: PortPlan, position: int, held: Snapshot, free: Mapping[int, None], names: Mapping[bytes, int]
+    plan: PortPlan, position: int, held: Snapshot, free: Mapping[int, None], names: Names
 ) -> int | None:
-    named = names.get(port_name(plan.key, position))
+    named = names.id_of(plan.key, position)
     if named in free:
         return named
     for frontend in plan.frontends:
         if max(frontend.ranges, 0) == position and (row := held.services.get(frontend.key)):
             number = row[0]
-            if number in free and number not in held.names:
+            if number in free and names.may_be(number, plan.key):
                 return number
     return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from blixt_backend.planes.ebpf.compile import Identity, PortKey
+from blixt_backend.planes.ebpf.compile import Identity, PortKey, PortPlan
 from blixt_backend.planes.ebpf.kernel import NAME_BYTES
 
 #: First entry and number of entries in the slots array.
@@ -39,3 +40,14 @@ def port_name(key: PortKey, position: int = 0) -> bytes:
     """A service id's entry in the map of names, padded; `position` tells a port's ids apart."""
     suffix = f" ({position + 1})" if position else ""
     return f"{key}{suffix}".encode()[:NAME_BYTES].ljust(NAME_BYTES, b"\0")
+
+
+def former_key(
+    plan: PortPlan, going: Iterable[PortKey], states: Mapping[PortKey, PortState]
+) -> PortKey | None:
+    """Of a service's ports that go, the one that this port was until now, under another name.
+
+    It answers at an address and number of this port's. Its connections must not notice.
+    """
+    wanted = {row.key for row in plan.frontends}
+    return next((key for key in going if not wanted.isdisjoint(states[key].rows)), None)

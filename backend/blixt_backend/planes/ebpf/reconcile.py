@@ -19,7 +19,7 @@ from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
 from blixt_backend.planes.ebpf.layout import EndpointFlag
 from blixt_backend.planes.ebpf.ownership import Ownership
-from blixt_backend.planes.ebpf.ports import NOWHERE, PortState, Unfit, port_name
+from blixt_backend.planes.ebpf.ports import NOWHERE, PortState, Unfit, former_key, port_name
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +111,21 @@ class Reconciler:
             for frontend in state.rows:
                 self._owners.give(frontend, key)
         batch.gone_endpoints.update(adopted.strays)
+        batch.names.update(adopted.names)
         return {ORPHANS} & self._by_path.keys()
 
     # -- one service ------------------------------------------------------------------------------------
 
     def _update_path(self, path: str, plans: Sequence[PortPlan], batch: Batch) -> None:
         wanted = {plan.key for plan in plans}
-        for key in self._by_path.get(path, ()):
-            if key not in wanted:
-                self._remove(key, batch)
+        going = {key: None for key in self._by_path.get(path, ()) if key not in wanted}
+        for plan in plans if going else ():
+            former = None if plan.key in self._ports else former_key(plan, going, self._ports)
+            if former is not None:
+                del going[former]
+                self._rename(former, plan.key, batch)
+        for key in going:
+            self._remove(key, batch)
         for plan in plans:
             try:
                 self._update(plan, batch)
@@ -196,6 +202,17 @@ class Reconciler:
             self._ids.release(number)
             batch.names[number] = None
         self._write_ranges(state, frozenset(), batch)
+
+    def _rename(self, former: PortKey, key: PortKey, batch: Batch) -> None:
+        state = self._ports[key] = self._ports.pop(former)
+        self.unfit.pop(former, None)
+        for frontend in state.rows:
+            self._owners.give(frontend, key)
+        for frontend in state.contested:
+            self._owners.forget_claim(frontend, former)
+            self._owners.claim(frontend, key)
+        for position, number in enumerate(state.ids):
+            batch.names[number] = port_name(key, position).rstrip(b"\0")
 
     def _vacate(self, frontend: bytes, batch: Batch) -> None:
         self._owners.vacate(frontend)
