@@ -46,7 +46,7 @@ def is_ours(service: Service, options: Options) -> bool:
     if service.spec.type == "ExternalName" or service.spec.headless or HEADLESS_LABEL in labels:
         return False
     proxy = labels.get(PROXY_NAME_LABEL)
-    return proxy is None or (proxy == options.proxy_name and proxy != "")
+    return proxy is None or proxy == options.proxy_name
 
 
 def describe(
