@@ -19,17 +19,25 @@ CONTROLLER = "gateway.networking.k8s.io/blixt"
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """One endpoint of a slice: a pod, and in which state it is."""
+    """One endpoint of a slice: a pod, in which state it is, and for which zones and nodes it is meant."""
 
     pod: Host
     ready: bool = True
     serving: bool = True
     terminating: bool = False
+    zones: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 def terminating(pod: Host) -> Ready:
     """A pod that was told to end, and still serves."""
     return Ready(pod, ready=False, terminating=True)
+
+
+def node(name: str, zone: str = "", **spec: Any) -> Manifest:
+    """A Node object, in a zone."""
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
 def node_of(endpoint: Host) -> str:
@@ -108,6 +116,10 @@ def _slice(name: str, family: str, endpoints: list[Ready], tcp: int, udp: int) -
                     "terminating": entry.terminating,
                 },
                 "targetRef": {"kind": "Pod", "namespace": "default", "name": entry.pod.name},
+                "hints": {
+                    "forZones": [{"name": zone} for zone in entry.zones],
+                    "forNodes": [{"name": name} for name in entry.nodes],
+                },
             }
             for entry in endpoints
         ],

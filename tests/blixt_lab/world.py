@@ -34,6 +34,27 @@ class World:
         return self.cluster[f"pod-{name}"]
 
 
+def outcome(client: Host, target: Target, patience: float = 3.0) -> str:
+    """Who answered one conversation, without the prefix `pod-`, or why no one did."""
+    try:
+        return client.do(ask(target, patience=patience)).server.removeprefix("pod-")
+    except TalkError as error:
+        return error.reason
+
+
+def outcomes_at(
+    client: Host, addresses: tuple[str, str], *, tcp: int = 80, udp: int = 53, patience: float = 3.0
+) -> dict[tuple[str, int], str]:
+    """The outcome of one conversation of each kind, at an IPv4 and an IPv6 address and these ports."""
+    ports = {"tcp": tcp, "udp": udp}
+    return {
+        (protocol, version): outcome(
+            client, Target(protocol, addresses[version == 6], ports[protocol]), patience
+        )
+        for protocol, version in KINDS
+    }
+
+
 class Space:
     """One test's service addresses: cluster IPs (inside), external IPs (outside); ports 80/TCP, 53/UDP."""
 
@@ -44,6 +65,8 @@ class Space:
         high, low = divmod(number, 250)
         self.cluster4, self.cluster6 = f"10.96.{high}.{low + 1}", f"fd00:10:96::1:{number:x}"
         self.outside4, self.outside6 = f"198.18.{high}.{low + 1}", f"2001:db8:100::{number:x}"
+        #: A second pair like `outside`.
+        self.beside = (f"198.19.{high}.{low + 1}", f"2001:db8:100::8:{number:x}")
         self._number = number
 
     @property
@@ -85,10 +108,7 @@ class Space:
         self, client: Host, kind: tuple[str, int], inside: bool = False, patience: float = 3.0
     ) -> str:
         """Who answered one conversation, without the prefix `pod-`, or why no one did."""
-        try:
-            return self.ask(client, kind, inside, patience).server.removeprefix("pod-")
-        except TalkError as error:
-            return error.reason
+        return outcome(client, self.target(kind, inside), patience)
 
     def outcomes(
         self,
@@ -102,14 +122,21 @@ class Space:
 
     def sights(self, client: Host, inside: bool = False) -> dict[tuple[str, int], tuple[str, str]]:
         """For each kind, who answered and which client's address it saw (the name of its host)."""
+        return self.sights_at(client, self.inside if inside else self.outside)
+
+    def sights_at(
+        self, client: Host, addresses: tuple[str, str], tcp: int = 80, udp: int = 53
+    ) -> dict[tuple[str, int], tuple[str, str]]:
+        """The same at an IPv4 and an IPv6 address, and these ports."""
         seen = {}
-        for kind in KINDS:
+        for protocol, version in KINDS:
+            target = Target(protocol, addresses[version == 6], tcp if protocol == "tcp" else udp)
             try:
-                answer = self.ask(client, kind, inside)
+                answer = client.do(ask(target))
             except TalkError as error:
-                seen[kind] = (error.reason, "")
+                seen[protocol, version] = (error.reason, "")
             else:
-                seen[kind] = (answer.server, self._owner(answer.client))
+                seen[protocol, version] = (answer.server, self._owner(answer.client))
         return seen
 
     def known_flows(self, node: str = "node1") -> list[dict[str, Any]]:

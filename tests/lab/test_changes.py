@@ -47,15 +47,6 @@ def test_a_terminating_endpoint_keeps_its_connections_and_gets_no_new_ones(
     assert held.result.missed == {}
 
 
-def test_terminating_endpoints_serve_new_connections_when_no_other_is_left(
-    world: World, space: Space
-) -> None:
-    space.serve(terminating(world.pod("1-1")), terminating(world.pod("2-1")))
-    got = world.cluster.client.do(spread(space.target(("tcp", 4)), 60))
-    assert got.failures == {}
-    assert set(got.answers) == {"pod-1-1", "pod-2-1"}
-
-
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("gone", ["1-1", "2-1"], ids=["local", "remote"])
 def test_tcp_to_a_gone_endpoint_is_reset_and_no_other(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("checksums")]
 _SMALL, _USUAL = 1400, 1500
 #: linux/in.h and linux/in6.h; Python's socket module lacks some of them.
 _IP_MTU_DISCOVER, _IP_MTU, _IPV6_MTU_DISCOVER, _IPV6_MTU, _DISCOVER_DO = 10, 14, 23, 24, 2
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -43,6 +45,61 @@ def test_too_big_reaches_the_client(world: World, space: Space, endpoint: str, v
         link.settimeout(3)
         link.send(b"y" * (_SMALL - 100))
         assert link.recv(2000).startswith(pod.name.encode())
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_time_exceeded_reaches_the_client(world: World, space: Space, version: int) -> None:
+    """Of a packet that was translated by the node that it came in by, and ends at the endpoint's node."""
+    space.serve(world.pod("2-1"))
+    target = space.target(("udp", version))
+
+    def error_of(ttl: int) -> tuple[int, int, int]:
+        """(who sent it: 2 ICMP, 3 ICMPv6; type; code) of the error that comes back."""
+        level, ttl_option, errors = (
+            (socket.IPPROTO_IP, socket.IP_TTL, _IP_RECVERR)
+            if version == 4
+            else (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _IPV6_RECVERR)
+        )
+        with socket.socket(target.family, socket.SOCK_DGRAM) as link:
+            link.setsockopt(level, ttl_option, ttl)
+            link.setsockopt(level, errors, 1)
+            link.connect((target.address, target.port))
+            link.settimeout(3)
+            link.send(b"x")
+            with pytest.raises(OSError, match="No route to host"):
+                link.recv(100)
+            _, ancillary, _, quoted_to = link.recvmsg(100, 512, socket.MSG_ERRQUEUE)
+            assert quoted_to[:2] == (target.address, target.port)
+            ((_, _, error),) = [entry for entry in ancillary if entry[:2] == (level, errors)]
+            _, origin, kind, code = struct.unpack_from("=IBBB", error)
+            return origin, kind, code
+
+    expected = (2, 11, 0) if version == 4 else (3, 3, 0)
+    assert world.cluster.client.call(lambda: error_of(2)) == expected
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("endpoint", ["1-1", "2-1"], ids=["this-node", "another-node"])
+def test_options_and_extension_headers_go_along(
+    world: World, space: Space, endpoint: str, version: int
+) -> None:
+    pod = world.pod(endpoint)
+    space.serve(pod)
+    target = space.target(("udp", version))
+
+    def exchange() -> bytes:
+        with socket.socket(target.family, socket.SOCK_DGRAM) as link:
+            if version == 4:
+                link.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"\1\1\1\0")  # no operation, end
+            else:
+                padding = bytes((0, 0, 1, 4, 0, 0, 0, 0))  # one PadN of 6 bytes in all
+                link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, padding)
+            link.connect((target.address, target.port))
+            link.settimeout(3)
+            link.send(b"hello")
+            return link.recv(100)
+
+    assert world.cluster.client.call(exchange).startswith(pod.name.encode())
 
 
 @pytest.mark.parametrize("version", [4, 6])
