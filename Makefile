@@ -20,7 +20,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-e2e demo bench bench-cluster proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-e2e demo bench bench-cluster proto clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
@@ -60,6 +60,11 @@ test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but those of te
 	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e" $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
 		.venv/bin/pytest -m "not lab and not bpf and not e2e" $(PYTEST_ARGS); fi
+
+test-planes: $(VENV) $(STAMPS)/lab bpf ## Check each plane for all that it claims, with real packets (root), and show the claims
+	@.venv/bin/pytest tests/planes $(PYTEST_ARGS)
+	@echo
+	@.venv/bin/blixt-backend planes
 
 test-e2e: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Build a real control plane (once; needs Go), and run the tests against it
 	@hack/control-plane.sh build

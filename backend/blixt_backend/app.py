@@ -20,6 +20,7 @@ from blixt_backend.health import places
 from blixt_backend.health import running as health
 from blixt_backend.model import ChangeSet
 from blixt_backend.planes.base import Plane
+from blixt_backend.shortcomings import Shortcomings
 from blixt_backend.tls import Api, ApiAddressError, CertificateError, TlsFiles, target
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Settings:
     node: str
     announce: announcing.Settings
     health: health.Settings
+    #: The plane's name, to speak of it.
+    plane: str = ""
 
 
 def settings(
@@ -45,6 +48,7 @@ def settings(
     interfaces: Sequence[str] = (),
     group: str = "default",
     healthz: Sequence[str] = (),
+    plane: str = "",
 ) -> Settings:
     """What the command line says, checked. Raises click.UsageError."""
     if not node:
@@ -53,7 +57,7 @@ def settings(
         api = Api(target(address), _checked(tls))
     except ApiAddressError as error:
         raise click.BadParameter(str(error), param_hint="--api") from None
-    return Settings(api, node, _announce(interfaces, group, node), _health(healthz))
+    return Settings(api, node, _announce(interfaces, group, node), _health(healthz), plane)
 
 
 def _announce(interfaces: Sequence[str], group: str, node: str) -> announcing.Settings:
@@ -102,13 +106,18 @@ async def serve(settings: Settings, plane: Plane) -> None:
     announcer = announcing.Announcing(settings.node, settings.announce)
     checks = health.Health(settings.health, plane.node_port_addresses)
 
+    shortcomings = Shortcomings(settings.plane, plane.capabilities)
+
     def on_applied(change: ChangeSet) -> None:
         announcer.applied(change)
         checks.applied(change)
+        if not plane.only_shows:
+            shortcomings.applied(change)
 
     async with Client(settings.api, settings.node) as client, AsyncExitStack() as stack:
         await stack.enter_async_context(_meanwhile(announcer.run()))
         if not plane.only_shows:
+            shortcomings.start()
             await stack.enter_async_context(_meanwhile(checks.run()))
         stop = asyncio.Event()
         driver = Driver(client, plane, None, on_applied, on_trying=checks.trying, on_failed=checks.failed)

@@ -15,9 +15,12 @@ import click
 from blixt_backend.health.places import DEFAULTS
 from blixt_backend.planes import registry
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
+from blixt_backend.planes.command import planes
 
 DEFAULT_PLANE = "ebpf"
-#: Where the subcommands are, imported only when one is asked for: a print-only run needs no libbpf.
+#: Subcommands that are about no plane in particular.
+_OWN_COMMANDS = (planes,)
+#: Where the others are, imported only when one is asked for: a print-only run needs no libbpf.
 _COMMANDS = "blixt_backend.planes.ebpf.commands"
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
@@ -42,6 +45,8 @@ Examples:
     blixt-backend --plane print --print table
   What is in force, read from the kernel (no daemon needed):
     blixt-backend services
+  Which planes there are, and what they can do:
+    blixt-backend planes
   Leave the node as it was:
     blixt-backend --cleanup
 """
@@ -51,7 +56,9 @@ class BackendGroup(click.Group):
     """A group whose options depend on the plane that one of them names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_PLANE_CLASS] = _load_plane(_named_plane(args), ctx)
+        # Which planes are broken is what `planes` is asked for: it must not stop at the default one.
+        if args[:1] != [planes.name]:
+            ctx.meta[_PLANE_CLASS] = _load_plane(_named_plane(args), ctx)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -67,10 +74,11 @@ class BackendGroup(click.Group):
                 formatter.write_text(error.message)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [command.name for command in _commands() if command.name]
+        return [command.name for command in (*_OWN_COMMANDS, *_commands()) if command.name]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return next((command for command in _commands() if command.name == cmd_name), None)
+        own = next((command for command in _OWN_COMMANDS if command.name == cmd_name), None)
+        return own or next((command for command in _commands() if command.name == cmd_name), None)
 
 
 def _named_plane(args: Sequence[str]) -> str:
@@ -200,7 +208,7 @@ def main(
 
     app.configure_logging(log_level)
     files = tls.TlsFiles(tls_ca, tls_cert, tls_key, tls_server_name or "")
-    settings = app.settings(address, node_name, files, announce, announce_group, healthz)
+    settings = app.settings(address, node_name, files, announce, announce_group, healthz, plane_name)
     plane = plane_class.from_options(NodeIdentity(node_name), **plane_options)
     try:
         asyncio.run((app.cleanup if cleanup else app.serve)(settings, plane))

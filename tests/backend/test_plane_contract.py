@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from blixt_backend.model import ChangeSet, Protocol, ServiceView
-from blixt_backend.planes import contract
 from blixt_backend.planes.base import Plane
-from blixt_backend.planes.contract import Destinations, Harness, Listener, Target
 from blixt_backend.planes.fake import RecordingPlane
 from blixt_backend.planes.print import Form, PrintPlane
+from blixt_backend.testing import contract
+from blixt_backend.testing.contract import Destinations, Harness, Listener, Target
 
 
 class RecordingHarness(Harness):

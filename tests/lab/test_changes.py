@@ -7,8 +7,7 @@ import pytest
 from blixt_lab import wait_for
 from blixt_lab.load import hammering, holding
 from blixt_lab.manifests import terminating
-from blixt_lab.traffic import spread
-from blixt_lab.traffic.talk import TalkError, converse
+from blixt_lab.traffic import TalkError, converse, spread
 from blixt_lab.world import KINDS, Space, World
 
 pytestmark = pytest.mark.lab

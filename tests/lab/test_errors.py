@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from blixt_lab import Host, wait_for
-from blixt_lab.traffic import TalkError, Target
-from blixt_lab.traffic.talk import converse
+from blixt_lab.traffic import TalkError, Target, converse
 from blixt_lab.world import Space, World
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("checksums")]

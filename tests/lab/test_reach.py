@@ -8,8 +8,7 @@ import itertools
 import pytest
 
 from blixt_lab import Checksums, wait_for
-from blixt_lab.traffic import TalkError, Target, ask, spread
-from blixt_lab.traffic.talk import converse
+from blixt_lab.traffic import TalkError, Target, ask, converse, spread
 from blixt_lab.world import KINDS, Space, World
 
 #: Below those that sockets get by themselves, above those for masquerading.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from blixt_backend.model import ChangeSet, PackedAddress
+from blixt_backend.planes.capabilities import Capability
 
 if TYPE_CHECKING:
     import click
@@ -41,6 +42,8 @@ class Plane(ABC):
 
     #: Whether it carries no packet: then nothing on this node answers for its health.
     only_shows: ClassVar[bool] = False
+    #: What it claims to do. `blixt_backend.testing` checks that; of the rest the operator is told.
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     @classmethod
     def options(cls) -> Sequence[click.Parameter]:

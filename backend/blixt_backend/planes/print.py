@@ -36,7 +36,10 @@ class Difference:
 
 
 class PrintPlane(Plane):
-    """Prints differences to what it printed before; a resync of what is known already prints empty ones."""
+    """Carries no packet: prints what would change.
+
+    It prints differences to what it printed before; a resync of what is known already prints empty ones.
+    """
 
     only_shows = True
 

@@ -23,9 +23,15 @@ class BrokenPlaneError(Exception):
     """The plane is installed, but can't be imported here, or is no Plane."""
 
 
+def points() -> list[EntryPoint]:
+    """The planes that are installed, one of each name, in alphabetical order. Nothing is imported."""
+    found = {point.name: point for point in reversed(list(entry_points(group=GROUP)))}
+    return [found[name] for name in sorted(found)]
+
+
 def names() -> list[str]:
-    """The planes that are installed, in alphabetical order."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    """The names of the planes that are installed, in alphabetical order."""
+    return [point.name for point in points()]
 
 
 def load(name: str) -> type[Plane]:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blixt_backend.model import (
-    Algorithm,
     Endpoint,
     Origin,
     PackedAddress,
@@ -27,7 +26,6 @@ from blixt_backend.planes.ebpf.compile import (
     SlotSet,
     compile_view,
     render_slots,
-    shortcomings,
 )
 from blixt_backend.planes.ebpf.layout import ALWAYS, IPV4, IPV6, EndpointFlag, ServiceFlag
 
@@ -216,17 +214,9 @@ def test_a_service_without_an_address_of_the_family_is_nothing() -> None:
     assert compile_view(ServiceView(service(), (endpoint("10.0.0.1"),)), IPV6, []) == []
 
 
-def test_sctp_is_left_out_and_named() -> None:
+def test_sctp_is_left_out() -> None:
     ports = (HTTP, PortMapping("sig", Protocol.SCTP, 5060))
     assert [plan.key.port for plan in compile_view(ServiceView(service(ports=ports)), IPV4, [])] == ["http"]
-    (said,) = shortcomings(service(ports=ports))
-    assert said.startswith("ns/web:sig/SCTP is not carried")
-
-
-def test_an_algorithm_that_is_not_there_is_named() -> None:
-    assert shortcomings(service()) == []
-    (said,) = shortcomings(service(algorithm=Algorithm.MAGLEV))
-    assert said == "ns/web: endpoints are chosen by weighted random, not by Maglev"
 
 
 def test_source_ranges_guard_only_their_targets() -> None:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from blixt_lab.traffic.talk import Conversation, TalkError, Target, converse
+from blixt_backend.testing.traffic import Conversation, TalkError, Target, converse
 
 
 @dataclass(frozen=True, slots=True)

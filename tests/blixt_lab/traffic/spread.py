@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from blixt_lab.traffic.talk import TalkError, Target, ask
+from blixt_backend.testing.traffic import TalkError, Target, ask
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from blixt_backend.model import (
-    Algorithm,
     Endpoint,
     Origin,
     PackedAddress,
@@ -89,8 +88,7 @@ class PortPlan:
 def compile_view(
     view: ServiceView, layout: Layout, node_addresses: Sequence[PackedAddress]
 ) -> list[PortPlan]:
-    """The plans of a service's ports that have a frontend of this family; SCTP ports are left out (see
-    `shortcomings`)."""
+    """The plans of a service's ports that have a frontend of this family; SCTP ports are left out."""
     plans = []
     for port in view.service.ports:
         if port.protocol in _CARRIED:
@@ -98,19 +96,6 @@ def compile_view(
             if plan is not None:
                 plans.append(plan)
     return plans
-
-
-def shortcomings(service: Service) -> list[str]:
-    """What a service asks for and this plane can't do yet, each in a sentence."""
-    found = [
-        f"{service.path}:{port.name or port.port}/{port.protocol.name} is not carried: there is no SCTP yet"
-        for port in service.ports
-        if port.protocol not in _CARRIED
-    ]
-    if service.algorithm is not Algorithm.WEIGHTED_RANDOM:
-        wanted = service.algorithm.value
-        found.append(f"{service.path}: endpoints are chosen by weighted random, not by {wanted}")
-    return found
 
 
 def render_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> bytes:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, PackedAddress, ServiceView
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
+from blixt_backend.planes.capabilities import Capability
 from blixt_backend.planes.ebpf import clsact, devices, options
 from blixt_backend.planes.ebpf.attach import Attacher
-from blixt_backend.planes.ebpf.compile import shortcomings
 from blixt_backend.planes.ebpf.host import check_host, check_privilege
 from blixt_backend.planes.ebpf.kernel import ServiceMaps
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
@@ -41,6 +41,13 @@ _WALK_SECONDS = 1.0
 class EbpfPlane(Plane):
     """Service load balancing by TC and XDP programs on this node's interfaces."""
 
+    capabilities = frozenset(Capability) - {
+        Capability.SCTP,
+        Capability.MAGLEV,
+        Capability.LEAST_CONNECTIONS,
+        Capability.UNDEFINED_PORTS,
+    }
+
     def __init__(
         self, settings: options.Settings, objects: Path = OBJECTS, *, tcx: bool | None = None
     ) -> None:
@@ -61,7 +68,6 @@ class EbpfPlane(Plane):
         self._choice = devices.Choice({}, ())
         self._problems: dict[str, str] = {}
         self._desired: Mapping[str, ServiceView] = {}
-        self._told: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._endpoints_left = asyncio.Event()
 
@@ -200,11 +206,6 @@ class EbpfPlane(Plane):
         return moved
 
     def _reconcile(self, changed: Mapping[str, ServiceView], removed: frozenset[str], resync: bool) -> None:
-        for view in changed.values():
-            for shortcoming in shortcomings(view.service):
-                if shortcoming not in self._told:
-                    self._told.add(shortcoming)
-                    log.warning("%s", shortcoming)
         addresses = self._choice.node_addresses
         failures = []
         for reconciler in self._reconcilers:

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+#: Makes a socket of a family and type.
+MakeSocket = Callable[[int, int], socket.socket]
 #: More than any answer of a server's.
 _READ = 65536
 
@@ -75,6 +77,29 @@ class Conversation:
         except OSError as error:
             raise _trouble(error) from error
 
+    async def ask_all(self, texts: Sequence[str], patience: float) -> list[Answer]:
+        """TCP: send all, close that direction, and read answers until the server closes. Raises TalkError."""
+        loop = asyncio.get_running_loop()
+        received = b""
+
+        async def send() -> None:
+            await loop.sock_sendall(self._link, b"".join(f"{text}\n".encode() for text in texts))
+            self._link.shutdown(socket.SHUT_WR)
+
+        sending = asyncio.create_task(send())
+        try:
+            async with asyncio.timeout(patience):
+                while part := await loop.sock_recv(self._link, _READ):
+                    received += part
+                await sending
+        except TimeoutError as error:
+            raise TalkError("timeout") from error
+        except OSError as error:
+            raise _trouble(error) from error
+        finally:
+            sending.cancel()
+        return [_parsed(line) for line in received.splitlines()]
+
     async def _answer(self, text: str) -> Answer:
         loop = asyncio.get_running_loop()
         line = b""
@@ -85,19 +110,23 @@ class Conversation:
             line = line + part if self.target.protocol == "tcp" else part
             if self.target.protocol == "udp" and not line.rstrip().endswith(f" {text}".encode()):
                 line = b""  # a late answer to an earlier question
-        fields = line.decode(errors="replace").split()
-        if len(fields) != 4 or fields[3] != text:
+        answer = _parsed(line)
+        if answer.text != text:
             raise TalkError("garbled")
-        return Answer(fields[0], fields[1], int(fields[2]), text)
+        return answer
 
 
 @contextlib.asynccontextmanager
 async def converse(
-    target: Target, patience: float = 3.0, source: tuple[str, int] | None = None
+    target: Target,
+    patience: float = 3.0,
+    source: tuple[str, int] | None = None,
+    make: MakeSocket = socket.socket,
 ) -> AsyncIterator[Conversation]:
-    """Connect, from an address and port if given (port 0: any). Raises TalkError."""
+    """Connect, from an address and port if given (port 0: any), by a socket that `make` makes of family and
+    type. Raises TalkError."""
     kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(target.family, kind) as link:
+    with make(target.family, kind) as link:
         link.setblocking(False)
         try:
             if source:
@@ -115,11 +144,22 @@ async def converse(
 
 
 async def ask(
-    target: Target, text: str = "hello", patience: float = 3.0, source: tuple[str, int] | None = None
+    target: Target,
+    text: str = "hello",
+    patience: float = 3.0,
+    source: tuple[str, int] | None = None,
+    make: MakeSocket = socket.socket,
 ) -> Answer:
     """One question over a connection of its own. Raises TalkError."""
-    async with converse(target, patience, source) as conversation:
+    async with converse(target, patience, source, make) as conversation:
         return await conversation.ask(text, patience)
+
+
+def _parsed(line: bytes) -> Answer:
+    fields = line.decode(errors="replace").split()
+    if len(fields) != 4:
+        raise TalkError("garbled")
+    return Answer(fields[0], fields[1], int(fields[2]), fields[3])
 
 
 def _trouble(error: OSError) -> TalkError:
