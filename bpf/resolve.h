@@ -6,6 +6,7 @@
 #include "count.h"
 #include "sockaddr.h"
 #include "socket.h"
+#include "whose.h"
 #include <asm/errno.h>
 #include <bpf/bpf_core_read.h>
 
@@ -102,7 +103,7 @@ static __always_inline int resolve_connect(struct bpf_sock_addr *context, bool m
 	struct service *service;
 	struct flow flow;
 
-	if (!read_flow(context, mapped, &flow))
+	if (!read_flow(context, mapped, &flow) || !is_looked_after(context, &flow.destination))
 		return SOCKET_PROCEED;
 	service = find_service(&flow);
 	if (!service)
@@ -119,7 +120,7 @@ static __always_inline int resolve_datagram(struct bpf_sock_addr *context)
 	__u64 cookie;
 	__u32 tick;
 
-	if (!read_flow(context, false, &flow))
+	if (!read_flow(context, false, &flow) || !is_looked_after(context, &flow.destination))
 		return SOCKET_PROCEED;
 	service = find_service(&flow);
 	if (!service)

@@ -69,10 +69,12 @@ class Blixt:
         return self.cluster.lab.bpffs / node.name
 
     def backend_command(self, node: Host, *more: str) -> list[str]:
-        """The command line of a node's backend."""
+        """The command line of a node's backend.
+
+        Without a cgroup of its own it leaves sockets alone: all labs of this machine have one root cgroup.
+        """
         arguments = ["--interface", "eth0", "--api", self.api, "--node-name", node.name]
-        if node.cgroup:
-            arguments += ["--cgroup", str(node.cgroup)]
+        arguments += ["--cgroup", str(node.cgroup)] if node.cgroup else ["--socket-lb", "off"]
         return [script("blixt-backend"), *arguments, "--pin-root", str(self.pin_root(node)), *more]
 
     def start(self) -> None:

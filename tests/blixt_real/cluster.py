@@ -75,6 +75,7 @@ class RealCluster:
 
     def _backend(self, node: Host) -> Daemon:
         arguments = ["--interface", "eth0", "--api", str(self.frontends.api), "--node-name", node.name]
+        arguments += ["--socket-lb", "off"]  # the machine's root cgroup is not this node's alone
         return Daemon(
             self.lab.lab,
             node,

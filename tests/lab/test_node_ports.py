@@ -130,8 +130,8 @@ def test_health_check_node_ports_are_on_the_same_addresses(world: World) -> None
         assert asked == [200, 200, 0]
 
 
-def test_loopback_and_a_node_s_own_programs_stay_among_themselves(world: World) -> None:
-    """Packets from a node to itself never leave loopback, where there are no programs."""
+def test_without_work_on_sockets_a_node_s_own_programs_stay_among_themselves(world: World) -> None:
+    """--socket-lb off: packets from a node to itself never leave loopback, where there are no programs."""
     node = world.cluster["node1"]
     assert outcomes(node, {4: "127.0.0.1", 6: "::1"}) == all_are("refused")
     assert outcomes(node, SECOND) == all_are("refused")

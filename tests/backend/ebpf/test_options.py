@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from blixt_backend.planes.base import NodeIdentity
 from blixt_backend.planes.ebpf.nodeports import parse
-from blixt_backend.planes.ebpf.options import PortRange, Settings, XdpMode, options, settings
+from blixt_backend.planes.ebpf.options import PortRange, Settings, SocketMode, XdpMode, options, settings
 from blixt_backend.planes.ebpf.plane import EbpfPlane
 from blixt_backend.planes.ebpf.programs import Sizes
 
@@ -43,7 +43,7 @@ def test_every_option_counts() -> None:
         pin_root=Path("rel").absolute(),
         sizes=Sizes(1, 2, 3),
         masquerade_ports=PortRange(5000, 1000),
-        socket_lb=True,
+        socket_lb=SocketMode.ON,
         cgroup=Path("/c"),
     )
 
@@ -65,6 +65,14 @@ def test_other_values_that_cannot_be(arguments: tuple[str, ...]) -> None:
 def test_node_ports_of_no_range_are_bad_usage() -> None:
     with pytest.raises(click.UsageError, match="'eth0' is no range"):
         parsed("--nodeport-addresses", "eth0")
+
+
+@pytest.mark.parametrize("ranges", ["127.0.0.0/8", "10.0.0.0/8,::1/128"])
+def test_node_ports_on_loopback_need_the_work_on_sockets(ranges: str) -> None:
+    assert parsed("--nodeport-addresses", ranges).node_ports.names_loopback
+    with pytest.raises(click.UsageError, match="a range of loopback's needs --socket-lb"):
+        parsed("--nodeport-addresses", ranges, "--socket-lb", "off")
+    assert not parsed("--nodeport-addresses", "0.0.0.0/0", "--socket-lb", "off").node_ports.names_loopback
 
 
 def test_the_plane_is_made_from_its_options() -> None:

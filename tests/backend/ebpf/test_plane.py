@@ -30,7 +30,7 @@ from blixt_backend.planes.base import PlaneError
 from blixt_backend.planes.ebpf import inspect
 from blixt_backend.planes.ebpf.layout import IPV4
 from blixt_backend.planes.ebpf.maps import BpfMap
-from blixt_backend.planes.ebpf.options import Settings, XdpMode
+from blixt_backend.planes.ebpf.options import Settings, SocketMode, XdpMode
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.plane import EbpfPlane
 from blixt_backend.planes.ebpf.programs import Sizes
@@ -71,7 +71,8 @@ def settings(bpffs: Path, namespace: Ip) -> Settings:
     namespace("link add u0 type veth peer name u1")
     namespace("address add 192.0.2.1/24 dev u0")
     namespace("link set u0 up")
-    return Settings(interfaces=("u0",), pin_root=bpffs / "root", sizes=Sizes(64, 64, 256))
+    root, sizes = bpffs / "root", Sizes(64, 64, 256)
+    return Settings(interfaces=("u0",), pin_root=root, sizes=sizes, socket_lb=SocketMode.OFF)
 
 
 def inspected(settings: Settings) -> Mapping[str, Any]:
@@ -120,12 +121,13 @@ async def test_a_life(settings: Settings, tcx: bool | None) -> None:
 _DAEMON = """
 import asyncio, sys
 from pathlib import Path
-from blixt_backend.planes.ebpf.options import Settings
+from blixt_backend.planes.ebpf.options import Settings, SocketMode
 from blixt_backend.planes.ebpf.plane import EbpfPlane
 from blixt_backend.planes.ebpf.programs import Sizes
 
 async def main():
-    settings = Settings(interfaces=("u0",), pin_root=Path(sys.argv[1]), sizes=Sizes(64, 64, 256))
+    root, sizes = Path(sys.argv[1]), Sizes(64, 64, 256)
+    settings = Settings(interfaces=("u0",), pin_root=root, sizes=sizes, socket_lb=SocketMode.OFF)
     await EbpfPlane(settings).start()
     print("started", flush=True)
     await asyncio.sleep(100)
@@ -257,6 +259,22 @@ async def test_pinned_maps_keep_their_size(settings: Settings, caplog: pytest.Lo
     await larger.start()
     assert "connections keeps its 256 entries, not 512" in caplog.text
     await larger.stop()
+
+
+@pytest.mark.parametrize("mode", [SocketMode.NODE, SocketMode.ON])
+async def test_sockets_that_cannot_be_served_are_an_error_only_where_asked_for(
+    settings: Settings, mode: SocketMode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("blixt_backend.planes.ebpf.cgroups.mounts", list)
+    plane = EbpfPlane(replace(settings, socket_lb=mode))
+    if mode is SocketMode.ON:
+        with pytest.raises(PlaneError, match="no cgroup2 file system is mounted"):
+            await plane.start()
+        return
+    await plane.start()
+    assert "own programs don't reach its node ports" in caplog.text
+    assert plane.status()["sockets_of"] == ""
+    await plane.stop()
 
 
 async def test_an_old_kernel_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def _root() -> Path:
     found = [mount.point for mount in mounts() if mount.kind == "cgroup2"]
     if not found:
         raise PlaneError(
-            "--socket-lb on: no cgroup2 file system is mounted here. Mount one (mkdir /run/cgroup2; mount -t "
+            "--socket-lb: no cgroup2 file system is mounted here. Mount one (mkdir /run/cgroup2; mount -t "
             "cgroup2 none /run/cgroup2), or, in a container, mount the host's and name it by --cgroup"
         )
     root = found[0]

@@ -10,11 +10,14 @@ from blixt_backend.model import PackedAddress
 
 PRIMARY = "primary"
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+#: Where the node's own programs may ask for node ports; only sockets are served there (bpf/whose.h).
+LOOPBACK = tuple(PackedAddress(ip_address(text).packed) for text in ("127.0.0.1", "::1"))
 
 
 @dataclass(frozen=True, slots=True)
 class NodePortAddresses:
-    """All addresses of the uplinks, but for a family with `ranges`: any address of the node in one of them.
+    """All addresses of the uplinks, but for a family with `ranges`: any address of the node in one of them,
+    127.0.0.1 and ::1 as well.
 
     With `primary`, the oldest of each family on the first uplink that has one: what is masqueraded as, too.
     """
@@ -27,6 +30,16 @@ class NodePortAddresses:
         """Whether somebody chose."""
         return self.primary or bool(self.ranges)
 
+    @property
+    def names_loopback(self) -> bool:
+        """Whether a range is loopback's and nothing else's."""
+        return any(
+            network.subnet_of(own)  # type: ignore[arg-type]
+            for network in self.ranges
+            for own in _LOOPBACK
+            if network.version == own.version
+        )
+
     def select(
         self, uplinks: Sequence[PackedAddress], others: Sequence[PackedAddress]
     ) -> tuple[PackedAddress, ...]:
@@ -35,12 +48,13 @@ class NodePortAddresses:
             return tuple({len(address): address for address in reversed(uplinks)}.values())[::-1]
         bound = {4 if network.version == 4 else 16 for network in self.ranges}
         free = [address for address in uplinks if len(address) not in bound]
-        found = [address for address in (*uplinks, *others) if self._has(address)]
+        there = [address for address in (*uplinks, *others) if address not in LOOPBACK]
+        found = [address for address in (*there, *LOOPBACK) if self._has(address)]
         return tuple(dict.fromkeys([*free, *found]))
 
     def _has(self, packed: PackedAddress) -> bool:
         address = ip_address(bytes(packed))
-        return not address.is_loopback and any(address in network for network in self.ranges)
+        return any(address in network for network in self.ranges)
 
 
 def parse(texts: Sequence[str]) -> NodePortAddresses:
@@ -60,6 +74,4 @@ def _range(text: str) -> IPv4Network | IPv6Network:
         network = None
     if network is None:
         raise ValueError(f"{text!r} is no range such as 192.0.2.0/24 or fd00::/64, nor {PRIMARY!r}")
-    if any(network.version == own.version and network.subnet_of(own) for own in _LOOPBACK):  # type: ignore[arg-type]
-        raise ValueError(f"{text!r} is loopback's: packets to node ports there meet no program")
     return network

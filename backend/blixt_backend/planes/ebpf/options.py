@@ -25,6 +25,16 @@ class XdpMode(Enum):
     OFF = "off"
 
 
+class SocketMode(Enum):
+    """Whose endpoints are chosen at the socket."""
+
+    OFF = "off"
+    #: Programs on the node's own network.
+    NODE = "node"
+    #: Pods, too.
+    ON = "on"
+
+
 @dataclass(frozen=True, slots=True)
 class PortRange:
     """Source ports for masquerading: `count` from `first`, host order."""
@@ -61,7 +71,7 @@ class Settings:
     pin_root: Path = DEFAULT_ROOT
     sizes: Sizes = field(default_factory=Sizes)
     masquerade_ports: PortRange = field(default_factory=PortRange)
-    socket_lb: bool = False
+    socket_lb: SocketMode = SocketMode.NODE
     cgroup: Path | None = None
 
 
@@ -101,9 +111,9 @@ def options() -> list[click.Parameter]:
             metavar="RANGES",
             multiple=True,
             help="Where node ports answer: on each address of the node in one of these ranges, whichever "
-            "interface has it (but no pod's, and never loopback), as addresses come and go; or 'primary': on "
-            "the uplinks' oldest of each family. Repeatable, with commas. A family without a range, and by "
-            "default both: on the addresses of the uplinks.",
+            "interface has it (but no pod's), as addresses come and go; or 'primary': on the uplinks' oldest "
+            "of each family. Repeatable, with commas. A family without a range, and by default both: on the "
+            "addresses of the uplinks. 127.0.0.1 and ::1, in a range, answer the node's own programs.",
         ),
         click.Option(
             ["--xdp"],
@@ -147,12 +157,13 @@ def options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--socket-lb"],
-            type=click.Choice(["on", "off"]),
-            default="off",
+            type=click.Choice([mode.value for mode in SocketMode]),
+            default=SocketMode.NODE.value,
             show_default=True,
-            help="Choose endpoints for this node's own clients, pods and host, when they connect or send a "
-            "datagram, instead of for their packets. Other programs on the node (the pods' network policies, "
-            "meshes) then see the endpoint's address.",
+            help="Whose endpoints are chosen as they connect or send, not for their packets: 'node', "
+            "of programs on the node's own network, which only so reach node ports of this very node, and "
+            "endpoints on its own network; 'on', of pods, too, where other programs on the node (the pods' "
+            "network policies, meshes) then see the endpoint's address; 'off', nobody's.",
         ),
         click.Option(
             ["--cgroup"],
@@ -182,6 +193,12 @@ def settings(
         node_ports = nodeports.parse(nodeport_addresses)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--nodeport-addresses") from None
+    mode = SocketMode(socket_lb)
+    if mode is SocketMode.OFF and node_ports.names_loopback:
+        raise click.BadParameter(
+            "a range of loopback's needs --socket-lb: packets to node ports there meet no program",
+            param_hint="--nodeport-addresses",
+        )
     return Settings(
         interfaces=interfaces,
         pod_interfaces=pod_interfaces,
@@ -190,6 +207,6 @@ def settings(
         pin_root=pin_root.absolute(),
         sizes=Sizes(max_services, max_endpoints, max_connections),
         masquerade_ports=masquerade_ports,
-        socket_lb=socket_lb == "on",
+        socket_lb=mode,
         cgroup=cgroup,
     )

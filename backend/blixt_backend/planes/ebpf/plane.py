@@ -172,13 +172,29 @@ class EbpfPlane(Plane):
         self._switch_sockets(rodata["hash_seed"])
 
     def _switch_sockets(self, hash_seed: int) -> None:
-        if not self._settings.socket_lb:
+        mode = self._settings.socket_lb
+        if mode is options.SocketMode.OFF:
             switch_off(self._pins)
             return
         named, sizes = self._settings.cgroup, self._settings.sizes
         rodata = {"hash_seed": hash_seed}
-        self._sockets = Sockets.switch_on(self._pins, named, sizes, rodata, self._objects)
-        log.info("endpoints are chosen at the sockets of %s", self._sockets.cgroup)
+        node_only = mode is options.SocketMode.NODE
+        try:
+            self._sockets = Sockets.switch_on(
+                self._pins, named, sizes, rodata, self._objects, node_only=node_only
+            )
+        except (PlaneError, BpfError) as error:
+            if not node_only or named is not None:
+                raise
+            # Nobody has asked for it, and all but a little is served without.
+            log.warning(
+                "this node's own programs don't reach its node ports, nor endpoints on its own network: %s",
+                error,
+            )
+            switch_off(self._pins)
+            return
+        whose = "programs on this node's network" if node_only else "all programs"
+        log.info("endpoints are chosen at the sockets of %s in %s", whose, self._sockets.cgroup)
 
     def _follow(self, links: Sequence[devices.Link]) -> bool:
         """Bring the `devices` maps and the hooks to what is there; whether the

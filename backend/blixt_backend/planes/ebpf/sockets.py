@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -28,6 +30,7 @@ SOCKET_HOOKS: Mapping[Layout, tuple[str, ...]] = {
     ),
     IPV6: ("getpeername6", "recvmsg6", "connect6", "sendmsg6"),
 }
+_SO_NETNS_COOKIE = 71
 #: The map of what is remembered.
 SOCKETS = "sockets"
 
@@ -35,20 +38,32 @@ SOCKETS = "sockets"
 class Sockets:
     """What is kept open while sockets are looked after. Calls block."""
 
-    def __init__(self, cgroup: Path) -> None:
+    def __init__(self, cgroup: Path, node_only: bool) -> None:
         self.cgroup = cgroup
+        self._node_only = node_only
         self._enders: list[stale.Ender] = []
 
     @classmethod
     def switch_on(
-        cls, pins: Pins, named: Path | None, sizes: Sizes, rodata: Mapping[str, int], objects: Path
+        cls,
+        pins: Pins,
+        named: Path | None,
+        sizes: Sizes,
+        rodata: Mapping[str, int],
+        objects: Path,
+        *,
+        node_only: bool = False,
     ) -> Sockets:
-        """Have the current programs on the sockets of one cgroup only. Raises PlaneError, BpfError."""
-        made = cls(cgroups.choose(named))
+        """Have the current programs on the sockets of one cgroup only. Raises PlaneError, BpfError.
+
+        `node_only`: of these, only those in this network namespace, which is the node's.
+        """
+        made = cls(cgroups.choose(named), node_only)
+        whose = {"node_network": own_network(), "node_network_only": int(node_only)}
         can_end = kernel_knows(stale.NEEDED)
         if not can_end:
             log.warning("sockets whose endpoint leaves are not ended: that needs Linux 6.5")
-        elif stale.hides_processes(made.cgroup):
+        elif not node_only and stale.hides_processes(made.cgroup):
             log.warning(
                 "sockets of processes that this container does not see are not ended when their endpoint "
                 "leaves: give it the host's process ids (hostPID: true)"
@@ -58,7 +73,7 @@ class Sockets:
         try:
             for layout in FAMILIES:
                 programs = Programs.load(
-                    layout, pins.maps(layout), sizes, rodata, objects, ON_SOCKETS, left_out
+                    layout, pins.maps(layout), sizes, {**rodata, **whose}, objects, ON_SOCKETS, left_out
                 )
                 try:
                     _attach(pins, programs, descriptor)
@@ -75,13 +90,21 @@ class Sockets:
 
     def end_stale(self) -> None:
         """End sockets whose endpoint left."""
-        if self._enders:
+        if self._node_only:
+            stale.run_here(self._enders)
+        elif self._enders:
             stale.run_everywhere(self._enders, self.cgroup)
 
     def close(self) -> None:
         """The programs on sockets stay."""
         for ender in self._enders:
             ender.close()
+
+
+def own_network() -> int:
+    """The cookie of this process's network namespace (Linux 5.14). Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        return int.from_bytes(asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
 
 
 def switch_off(pins: Pins) -> None:

@@ -53,6 +53,15 @@ class Ender:
         self._links = []
 
 
+def run_here(enders: list[Ender]) -> None:
+    """In this process's network namespace only; a failure is only logged."""
+    try:
+        for ender in enders:
+            ender.run()
+    except OSError as error:
+        log.warning("sockets whose endpoint left are not ended: %s", error)
+
+
 def run_everywhere(enders: list[Ender], cgroup: Path) -> None:
     """In all network namespaces of the processes in the cgroup; a failure in one of them is only logged."""
 
