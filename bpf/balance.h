@@ -8,6 +8,7 @@
 #include "count.h"
 #include "icmp.h"
 #include "masquerade.h"
+#include "opening.h"
 #include "translate.h"
 
 static __always_inline int drop(__u32 reason)
@@ -175,6 +176,8 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 {
 	struct service *service = find_service(&packet->flow);
 
+	if (service && !may_open(packet))
+		service = NULL;
 	if (service && !packet->first_fragment)
 		return open_connection(skb, packet, service, old, hook);
 	if (old)

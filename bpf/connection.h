@@ -163,7 +163,10 @@ static __always_inline bool is_over(const struct connection *entry)
 	       (entry->flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
 }
 
-/* A living TCP connection, and a UDP flow of this very tick: the client's packet may have been translated just now. */
+/*
+ * A living TCP connection, and a UDP flow of this tick or the one before: the client's packet may have been translated
+ * just now, by us or by another version's programs before us.
+ */
 static __always_inline bool is_in_use(const struct flow *key, const struct connection *answer, __u32 tick)
 {
 	struct connection *client;
@@ -172,7 +175,7 @@ static __always_inline bool is_in_use(const struct flow *key, const struct conne
 	if (key->protocol == IPPROTO_TCP)
 		return !is_over(answer);
 	client = find_partner(key, answer, &client_key);
-	return client && client->seen_tick == tick;
+	return client && tick - client->seen_tick <= 1;
 }
 
 /*

@@ -11,7 +11,7 @@ from blixt_model.kernel import Kernel, Run
 from blixt_model.network import Network
 from blixt_model.programs import process
 from blixt_model.steps import Sent, Step
-from blixt_model.tables import Connection, Endpoint, Flow, Slot, Tables
+from blixt_model.tables import Connection, Endpoint, Flow, Opening, Slot, Tables
 from blixt_model.ways import Circumstances, Outcome, Settings
 
 TICK_SHIFT = 30
@@ -68,6 +68,10 @@ class Comparison:
     def change_slot(self, index: int, slot: Slot) -> None:
         self.tables.slots[index] = slot
         self.kernel.write_slot(index, slot)
+
+    def set_opening(self, opening: Opening) -> None:
+        self.tables.opening = opening
+        self.kernel.write_opening(opening)
 
     def evict(self, flow: Flow) -> None:
         del self.tables.connections[flow]

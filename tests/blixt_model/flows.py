@@ -24,6 +24,7 @@ from blixt_model.tables import (
     Flow,
     Frontend,
     KeyTried,
+    Opening,
     Service,
     ServiceFlag,
     Tables,
@@ -183,7 +184,7 @@ class _Handling:
     # Rule 3
 
     def _new_flow(self) -> Outcome:
-        service = self._service()
+        service = self._service() if self._may_open() else None
         if service is None:
             self._forget_service_before()
             return self._next()
@@ -223,6 +224,10 @@ class _Handling:
             )
         return self._connect(service, index, endpoint, flow_hash)
 
+    def _may_open(self) -> bool:
+        opening = self.tables.opening
+        return opening is Opening.ALL or (opening is Opening.STARTS and self.packet.is_new_tcp)
+
     def _forget_service_before(self) -> None:
         """The client had this port to a service, and now goes to its endpoint by itself."""
         flow = self.packet.flow
@@ -234,7 +239,7 @@ class _Handling:
             return
         client_s = own_partner(key, entry, self._connection)
         if flow.protocol == UDP:
-            is_over = client_s is None or client_s.seen_tick != self.now.tick
+            is_over = client_s is None or self.now.tick - client_s.seen_tick not in (0, 1)
         else:
             is_over = self.packet.is_new_tcp and is_closed(entry)
         if is_over:

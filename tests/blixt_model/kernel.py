@@ -22,6 +22,7 @@ from blixt_model.tables import (
     DropReason,
     Endpoint,
     Frontend,
+    Opening,
     Service,
     Slot,
     Tables,
@@ -127,7 +128,7 @@ class Kernel:
         )
         self._object.load()
         self._programs = {hook: self._object.program_fd(hook.value) for hook in Hook}
-        self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops")}
+        self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops", "opening")}
         self._context = _SkBuff()
         self._in = ctypes.create_string_buffer(_BUFFER_BYTES)
         self._out = ctypes.create_string_buffer(_BUFFER_BYTES)
@@ -145,6 +146,7 @@ class Kernel:
             "devices": (4, self.layout.device_format.size),
             "source_ranges": (8 + a, 4),
             "drops": (4, 8),
+            "opening": (4, 4),
         }
         entries = _ENTRIES.get(name, max(DropReason) + 1)
         return _Table(name, self._object.map_fd(name), *sizes[name], entries)
@@ -193,6 +195,11 @@ class Kernel:
             self._tables["devices"].write(_index(ifindex), self.layout.device(device))
         for entry in tables.source_ranges:
             self._tables["source_ranges"].write(self.layout.source_range(entry), _index(1))
+
+        self.write_opening(tables.opening)
+
+    def write_opening(self, opening: Opening) -> None:
+        self._tables["opening"].write(_index(0), _index(opening))
 
     def _clear_source_ranges(self) -> None:
         table = self._tables["source_ranges"]

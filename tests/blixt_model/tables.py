@@ -51,6 +51,14 @@ class Via(IntEnum):
     PEER = 3
 
 
+class Opening(IntEnum):
+    """Which packets find a service."""
+
+    ALL = 0
+    STARTS = 1
+    NOTHING = 2
+
+
 class DropReason(IntEnum):
     NO_ENDPOINT = 1
     REJECT_SHARE = 2
@@ -255,6 +263,7 @@ class Tables:
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: dict[DropReason, int] = field(default_factory=dict)
+    opening: Opening = Opening.ALL
 
     def in_source_ranges(self, service: int, client: bytes) -> bool:
         number = int.from_bytes(client, "big")

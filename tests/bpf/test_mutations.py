@@ -202,7 +202,7 @@ MUTATIONS = (
     Mutation(
         "service-forgotten-at-once",
         "connection.h",
-        "return client && client->seen_tick == tick;",
+        "return client && tick - client->seen_tick <= 1;",
         "return false;",
     ),
     Mutation("silent-ignored", "connection.h", "(endpoint->flags & ENDPOINT_SILENT) || is_idle", "is_idle"),

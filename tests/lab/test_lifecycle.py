@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import pytest
 
 from blixt_lab import Host, wait_for
-from blixt_lab.load import hammering, holding
-from blixt_lab.traffic import Hammered, Held, spread
+from blixt_lab.traffic import spread
+from blixt_lab.undisturbed import undisturbed
 from blixt_lab.world import KINDS, Space, World
 
 pytestmark = pytest.mark.lab
-
-
-@contextlib.contextmanager
-def undisturbed(world: World, space: Space) -> Iterator[None]:
-    """Connections held open and new ones made, to endpoints of both nodes; none may be lost or fail."""
-    client = world.cluster.client
-    inside = (world.pod("1-2"), world.cluster["node1"])
-    with contextlib.ExitStack() as stack:
-        held: list[Held] = [
-            stack.enter_context(holding(host, space.target(kind), count, interval=0.1)).result
-            for kind in KINDS
-            for host, count in ((client, 25), *((host, 5) for host in inside))
-        ]
-        hammered: list[Hammered] = [
-            stack.enter_context(hammering(client, space.target(kind), rate=25)).result for kind in KINDS
-        ]
-        yield
-        tried = sum(result.tried for result in hammered)
-        wait_for(lambda: sum(result.tried for result in hammered) > tried + 50, "more connections")
-    assert [loss for result in held for loss in result.lost] == []
-    assert sum(result.moved for result in held) == 0
-    assert [dict(result.missed) for result in held if result.missed] == []
-    assert [failure for result in hammered for failure in result.failures] == []
 
 
 def test_killing_and_restarting_every_daemon_loses_nothing(world: World, space: Space) -> None:

@@ -28,8 +28,9 @@ from blixt_backend.planes.ebpf.kernel import ServiceMaps
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, TICK_SHIFT, DeviceFlag, DropReason
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
-from blixt_backend.planes.ebpf.programs import Programs, Sizes
+from blixt_backend.planes.ebpf.programs import Programs
 from blixt_backend.planes.ebpf.reconcile import Reconciler
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 pytestmark = pytest.mark.bpf
 

@@ -22,7 +22,8 @@ from blixt_backend.planes.ebpf.links import (
     sync,
     tcx_is_supported,
 )
-from blixt_backend.planes.ebpf.programs import Programs, Sizes
+from blixt_backend.planes.ebpf.programs import Programs
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 pytestmark = pytest.mark.bpf
 

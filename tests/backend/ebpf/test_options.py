@@ -12,7 +12,7 @@ from blixt_backend.planes.base import NodeIdentity
 from blixt_backend.planes.ebpf.nodeports import parse
 from blixt_backend.planes.ebpf.options import PortRange, Settings, SocketMode, XdpMode, options, settings
 from blixt_backend.planes.ebpf.plane import EbpfPlane
-from blixt_backend.planes.ebpf.programs import Sizes
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 
 def parsed(*arguments: str) -> Settings:

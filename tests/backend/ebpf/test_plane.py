@@ -33,7 +33,7 @@ from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.options import Settings, SocketMode, XdpMode
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.plane import EbpfPlane
-from blixt_backend.planes.ebpf.programs import Sizes
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 pytestmark = pytest.mark.bpf
 Ip = Callable[[str], None]
@@ -123,7 +123,7 @@ import asyncio, sys
 from pathlib import Path
 from blixt_backend.planes.ebpf.options import Settings, SocketMode
 from blixt_backend.planes.ebpf.plane import EbpfPlane
-from blixt_backend.planes.ebpf.programs import Sizes
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 async def main():
     root, sizes = Path(sys.argv[1]), Sizes(64, 64, 256)

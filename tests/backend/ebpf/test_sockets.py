@@ -18,7 +18,8 @@ from blixt_backend.planes.ebpf.layout import FAMILIES, Layout
 from blixt_backend.planes.ebpf.libbpf import obj_get, object_info
 from blixt_backend.planes.ebpf.links import link_info
 from blixt_backend.planes.ebpf.pins import Mount, Pins
-from blixt_backend.planes.ebpf.programs import OBJECTS, ON_DEVICES, ON_SOCKETS, Programs, Sizes
+from blixt_backend.planes.ebpf.programs import OBJECTS, ON_DEVICES, ON_SOCKETS, Programs
+from blixt_backend.planes.ebpf.sizes import Sizes
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_lab.cgroups import own
 

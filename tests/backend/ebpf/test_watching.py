@@ -18,7 +18,8 @@ import pytest
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
-from blixt_backend.planes.ebpf.programs import Programs, Sizes
+from blixt_backend.planes.ebpf.programs import Programs
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 pytestmark = pytest.mark.bpf
 

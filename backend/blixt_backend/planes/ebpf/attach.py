@@ -21,6 +21,7 @@ from blixt_backend.planes.ebpf.links import (
 from blixt_backend.planes.ebpf.options import XdpMode
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.programs import Programs
+from blixt_backend.planes.ebpf.upgrade import Upgrade
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +32,32 @@ class Attacher:
     """Keeps hooks as the devices are. Calls block, and run in the devices' network namespace."""
 
     def __init__(
-        self, families: Sequence[Programs], pins: Pins, xdp: XdpMode, *, tcx: bool | None = None
+        self,
+        families: Sequence[Programs],
+        pins: Pins,
+        xdp: XdpMode,
+        *,
+        tcx: bool | None = None,
+        upgrade: Upgrade | None = None,
     ) -> None:
         """`tcx`: None asks the kernel. `families` has IPv4's programs, whose
-        XDP program hands on to IPv6's."""
+        XDP program hands on to IPv6's. `upgrade`: from another version, whose programs may be there."""
+        self._upgrade = upgrade
         self._xdp = xdp
         self._without_xdp: dict[int, str] = {}
         first = next(iter(families[0].fds.values()))
         self.uses_tcx = tcx_is_supported(first) if tcx is None else tcx
         self._tc: list[Attachments] = [
-            Links(pins.links(programs.layout), programs.fds, TC_HOOKS)
-            if self.uses_tcx
-            else Clsact(programs.layout, programs.fds)
+            self._links(pins, programs, TC_HOOKS) if self.uses_tcx else Clsact(programs.layout, programs.fds)
             for programs in families
         ]
         ipv4 = next(programs for programs in families if programs.layout is IPV4)
-        self._xdp_links = Links(pins.links(IPV4), ipv4.fds, XDP_HOOKS)
+        self._xdp_links = self._links(pins, ipv4, XDP_HOOKS)
+
+    def _links(self, pins: Pins, programs: Programs, hooks: Sequence[str]) -> Links:
+        layout = programs.layout
+        predecessor = self._upgrade.links(layout) if self._upgrade else None
+        return Links(pins.links(layout), programs.fds, hooks, predecessor=predecessor)
 
     def apply(self, choice: Choice) -> dict[str, str]:
         """Attach and detach until hooks match the choice; returns interface -> what went wrong there."""

@@ -47,6 +47,14 @@ class DeviceFlag(IntFlag):
     MASQUERADE = 1 << 3
 
 
+class Opening(IntEnum):
+    """Which new flows become ours (bpf/opening.h)."""
+
+    ALL = 0
+    STARTS = 1
+    NOTHING = 2
+
+
 class DropReason(IntEnum):
     NONE = 0
     NO_ENDPOINT = 1

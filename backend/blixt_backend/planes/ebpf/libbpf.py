@@ -86,12 +86,19 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
+    "bpf_map__type": (c_uint32, (c_void_p,)),
+    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
+    "bpf_map__btf_key_type_id": (c_uint32, (c_void_p,)),
+    "bpf_map__btf_value_type_id": (c_uint32, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
     "btf__find_by_name_kind": (c_int32, (c_void_p, c_char_p, c_uint32)),
     "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
     "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),
+    "btf__load_from_kernel_by_id": (c_void_p, (c_uint32,)),
+    "btf__raw_data": (c_void_p, (c_void_p, POINTER(c_uint32))),
+    "btf__free": (None, (c_void_p,)),
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
@@ -266,6 +273,22 @@ class BpfObject:
         """Bytes of a key and of a value."""
         handle = self.maps[name]
         return self._lib.bpf_map__key_size(handle), self._lib.bpf_map__value_size(handle)
+
+    def map_type(self, name: str) -> tuple[int, int]:
+        """Its kind (enum bpf_map_type) and flags."""
+        handle = self.maps[name]
+        return self._lib.bpf_map__type(handle), self._lib.bpf_map__map_flags(handle)
+
+    def entry_types(self, name: str) -> tuple[int, int]:
+        """The numbers of a key's and a value's type in `btf`; 0: none."""
+        handle = self.maps[name]
+        return self._lib.bpf_map__btf_key_type_id(handle), self._lib.bpf_map__btf_value_type_id(handle)
+
+    def btf(self) -> bytes:
+        """The types of all that is in it."""
+        size = c_uint32()
+        start = self._lib.btf__raw_data(self._lib.bpf_object__btf(self._handle), byref(size))
+        return ctypes.string_at(start, size.value)
 
     def set_autoload(self, program: str, load: bool) -> None:
         checked(self._lib.bpf_program__set_autoload(self.programs[program], load), f"leaving out {program}")

@@ -98,6 +98,9 @@ class _CreateOptions(ctypes.Structure):
     _fields_ = (("sz", c_size_t), ("flags", c_uint32), ("_", c_uint32))
 
 
+_BPF_F_BEFORE = 1 << 3
+
+
 class LinkInfo(NamedTuple):
     """struct bpf_link_info: ids of link and program, the device's ifindex or the cgroup's id.
 
@@ -118,10 +121,19 @@ class Links:
     """Pinned links of one family's programs, on the named hooks only."""
 
     def __init__(
-        self, folder: Path, programs: Mapping[str, int], hooks: Iterable[str], cgroup: int | None = None
+        self,
+        folder: Path,
+        programs: Mapping[str, int],
+        hooks: Iterable[str],
+        cgroup: int | None = None,
+        predecessor: Path | None = None,
     ) -> None:
-        """`cgroup`: a descriptor of the one that all places are in; None: they are on devices."""
+        """`cgroup`: a descriptor of the one that all places are in; None: they are on devices.
+        `predecessor`: where another version's links are pinned: on TC, ours go before them; XDP takes one
+        program only, so theirs become ours.
+        """
         self._folder = folder
+        self._predecessor = predecessor
         self._cgroup = cgroup
         self._hooks = frozenset(hooks)
         self._programs = programs
@@ -132,18 +144,26 @@ class Links:
 
     def ensure(self, place: Place) -> None:
         pin, hook = self._pin(place), HOOKS[place.hook]
+        theirs = self._predecessor / pin.name if self._predecessor else None
+        if theirs and theirs.exists() and place.hook in XDP_HOOKS:
+            _move(theirs, pin)
         if pin.exists() and self._taken_over(pin, hook):
             return
-        options = _CreateOptions(sz=ctypes.sizeof(_CreateOptions), flags=hook.flags)
-        target, kind = (place.target, "interface") if self._cgroup is None else (self._cgroup, "cgroup")
-        made = library().bpf_link_create(
-            self._programs[hook.program], target, hook.attach_type, byref(options)
-        )
-        fd = checked(made, f"attaching {hook.name} to {kind} {place.target}")
+        fd = self._create(place, hook, first=bool(theirs and theirs.exists()))
         try:
             obj_pin(fd, pin)
         finally:
             os.close(fd)
+
+    def _create(self, place: Place, hook: Hook, *, first: bool) -> int:
+        """A new link's descriptor. On TC, `first` puts it before all others: libbpf 1.1 can't name one."""
+        flags = hook.flags | (_BPF_F_BEFORE if first and place.hook in TC_HOOKS else 0)
+        options = _CreateOptions(sz=ctypes.sizeof(_CreateOptions), flags=flags)
+        target, kind = (place.target, "interface") if self._cgroup is None else (self._cgroup, "cgroup")
+        made = library().bpf_link_create(
+            self._programs[hook.program], target, hook.attach_type, byref(options)
+        )
+        return checked(made, f"attaching {hook.name} to {kind} {place.target}")
 
     def remove(self, place: Place) -> None:
         unpin(self._pin(place))
@@ -188,6 +208,17 @@ def unpin(pin: Path) -> None:
     finally:
         os.close(fd)
     pin.unlink(missing_ok=True)
+
+
+def _move(pin: Path, to: Path) -> None:
+    """A link's pin to another folder. The old one goes first: whoever took one of two away would take the
+    link off."""
+    fd = obj_get(pin)
+    try:
+        pin.unlink()
+        obj_pin(fd, to)
+    finally:
+        os.close(fd)
 
 
 def pinned_places(folder: Path) -> list[Place]:

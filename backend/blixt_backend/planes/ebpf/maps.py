@@ -19,7 +19,7 @@ from typing import Self
 from blixt_backend.planes.ebpf.libbpf import BpfError, checked, library, obj_get, object_info, possible_cpus
 
 HASH, ARRAY, PROG_ARRAY, PERCPU_HASH, PERCPU_ARRAY = 1, 2, 3, 5, 6
-LRU_PERCPU_HASH, LPM_TRIE = 10, 11
+LRU_HASH, LRU_PERCPU_HASH, LPM_TRIE = 9, 10, 11
 BPF_ANY, BPF_NOEXIST = 0, 1
 BPF_F_NO_PREALLOC = 1
 _PER_CPU = {PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH}

@@ -11,7 +11,7 @@ import click
 from blixt_backend.planes.ebpf import nodeports
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
 from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
-from blixt_backend.planes.ebpf.programs import Sizes
+from blixt_backend.planes.ebpf.sizes import Sizes
 
 _MOST_ENTRIES = 1 << 24
 

@@ -39,9 +39,16 @@ _MNT_DETACH = 2  # the lock's descriptor is still open in it
 class Pins:
     """The paths under one root."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, version: int = LAYOUT_VERSION) -> None:
         self.root = root.absolute()
-        self.version = self.root / f"v{LAYOUT_VERSION}"
+        self.version = self.root / f"v{version}"
+
+    def others(self) -> list[Pins]:
+        """Those of other versions that are there, the newest first."""
+        found = self.root.iterdir() if self.root.is_dir() else ()
+        versions = [folder for folder in found if _VERSION.fullmatch(folder.name) and folder != self.version]
+        numbers = sorted((int(folder.name[1:]) for folder in versions), reverse=True)
+        return [Pins(self.root, number) for number in numbers]
 
     def maps(self, layout: Layout) -> Path:
         return self.version / layout.name / "maps"
@@ -87,6 +94,18 @@ class Pins:
         with pinned:
             return int.from_bytes(pinned.lookup(bytes(4)) or b"", sys.byteorder)
 
+    def remove(self) -> list[str]:
+        """Take away every pin of this version, links first; returns what was removed, by its path."""
+        pins = [Path(folder, name) for folder, _, names in os.walk(self.version) for name in names]
+        for pin in sorted(pins, key=lambda path: path.parent.name != "links"):
+            if pin.parent.name == "links":
+                unpin(pin)
+            else:
+                pin.unlink()
+        for folder, _, _ in os.walk(self.version, topdown=False):
+            Path(folder).rmdir()
+        return [str(pin.relative_to(self.root)) for pin in pins]
+
     def remove_all(self) -> list[str]:
         """Take away every pin of every layout version, links first; returns what was removed.
 
@@ -94,17 +113,7 @@ class Pins:
         """
         if not self.root.is_dir():
             return []
-        versions = [folder for folder in self.root.iterdir() if _VERSION.fullmatch(folder.name)]
-        pins = [Path(folder, name) for v in versions for folder, _, names in os.walk(v) for name in names]
-        for pin in sorted(pins, key=lambda path: path.parent.name != "links"):
-            if pin.parent.name == "links":
-                unpin(pin)
-            else:
-                pin.unlink()
-        for version in versions:
-            for folder, _, _ in os.walk(version, topdown=False):
-                Path(folder).rmdir()
-        removed = [str(pin.relative_to(self.root)) for pin in pins]
+        removed = [pin for version in (self, *self.others()) for pin in version.remove()]
         if (self.root / _OWN_MOUNT).is_dir():
             (self.root / _OWN_MOUNT).rmdir()
             _unmount(self.root)

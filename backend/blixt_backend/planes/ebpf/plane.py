@@ -28,6 +28,7 @@ from blixt_backend.planes.ebpf.ports import Unfit
 from blixt_backend.planes.ebpf.programs import OBJECTS, Programs, chain_xdp, checksum_ipv6_flag
 from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
+from blixt_backend.planes.ebpf.upgrade import Upgrade
 
 if TYPE_CHECKING:
     import click
@@ -148,6 +149,7 @@ class EbpfPlane(Plane):
         self._check_interfaces(links)
         self._pins.prepare(FAMILIES)
         self._lock_fd = self._pins.lock()
+        upgrade = Upgrade.needed(self._pins)
         ports = self._settings.masquerade_ports
         rodata = {
             "hash_seed": self._pins.hash_seed(),
@@ -157,21 +159,33 @@ class EbpfPlane(Plane):
         }
         for layout in FAMILIES:
             folder = self._pins.maps(layout)
-            self._programs.append(Programs.load(layout, folder, self._settings.sizes, rodata, self._objects))
-            self._maps.append(ServiceMaps.open(layout, folder))
-            self._reconcilers.append(Reconciler(self._maps[-1]))
+            predecessor = upgrade.maps(layout) if upgrade else None
+            self._programs.append(
+                Programs.load(
+                    layout, folder, self._settings.sizes, rodata, self._objects, predecessor=predecessor
+                )
+            )
             self._device_maps.append((layout, BpfMap.open(folder / "devices")))
+        if upgrade:
+            upgrade.begin()
         chain_xdp(self._pins.maps(IPV4), next(p for p in self._programs if p.layout is IPV6))
-        self._attacher = Attacher(self._programs, self._pins, self._settings.xdp, tcx=self._tcx)
+        self._attacher = Attacher(
+            self._programs, self._pins, self._settings.xdp, tcx=self._tcx, upgrade=upgrade
+        )
         self._follow(links)
         uplinks = {
             d.name: self._problems[d.name] for d in self._choice.devices.values() if d.name in self._problems
         }
         if uplinks:
             raise PlaneError("; ".join(f"{name}: {why}" for name, why in uplinks.items()))
-        self._switch_sockets(rodata["hash_seed"])
+        self._switch_sockets(rodata["hash_seed"], upgrade)
+        if upgrade:
+            upgrade.finish()
+        for layout in FAMILIES:
+            self._maps.append(ServiceMaps.open(layout, self._pins.maps(layout)))
+            self._reconcilers.append(Reconciler(self._maps[-1]))
 
-    def _switch_sockets(self, hash_seed: int) -> None:
+    def _switch_sockets(self, hash_seed: int, upgrade: Upgrade | None) -> None:
         mode = self._settings.socket_lb
         if mode is options.SocketMode.OFF:
             switch_off(self._pins)
@@ -181,7 +195,7 @@ class EbpfPlane(Plane):
         node_only = mode is options.SocketMode.NODE
         try:
             self._sockets = Sockets.switch_on(
-                self._pins, named, sizes, rodata, self._objects, node_only=node_only
+                self._pins, named, sizes, rodata, self._objects, node_only=node_only, upgrade=upgrade
             )
         except (PlaneError, BpfError) as error:
             if not node_only or named is not None:

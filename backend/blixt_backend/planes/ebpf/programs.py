@@ -7,7 +7,6 @@ import errno
 import logging
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from blixt_backend.planes.base import PlaneError
@@ -15,6 +14,8 @@ from blixt_backend.planes.ebpf.kernel import NAME_BYTES
 from blixt_backend.planes.ebpf.layout import IPV6, Layout
 from blixt_backend.planes.ebpf.libbpf import BpfError, BpfObject, obj_pin
 from blixt_backend.planes.ebpf.maps import ARRAY, BPF_F_NO_PREALLOC, HASH, BpfMap, create_map
+from blixt_backend.planes.ebpf.sizes import OPTION_OF, Sizes
+from blixt_backend.planes.ebpf.upgrade import share, share_unchanged
 
 log = logging.getLogger(__name__)
 
@@ -24,40 +25,6 @@ ON_DEVICES, ON_SOCKETS = "blixt", "sock"
 XDP_PROGRAM = "uplink_xdp"
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _BPF_F_IPV6 = 1 << 7
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Entries of the maps, for each family."""
-
-    services: int = 65536
-    endpoints: int = 262144
-    connections: int = 524288
-
-    def by_map(self) -> dict[str, int]:
-        return {
-            "services": self.services,
-            "counters": self.services,
-            "source_ranges": self.services,
-            "slots": 2 * self.endpoints,
-            "endpoints": self.endpoints + 1,  # index 0 is taken
-            "connections": self.connections,
-            "affinities": max(self.connections // 8, 1),
-            "sockets": max(self.connections // 4, 1),
-        }
-
-
-#: Which option sizes a map whose size may differ from what is pinned.
-OPTION_OF = {
-    "services": "--max-services",
-    "counters": "--max-services",
-    "source_ranges": "--max-services",
-    "slots": "--max-endpoints",
-    "endpoints": "--max-endpoints",
-    "connections": "--max-connections",
-    "affinities": "--max-connections",
-    "sockets": "--max-connections",
-}
 
 
 class Programs:
@@ -78,10 +45,11 @@ class Programs:
         objects: Path = OBJECTS,
         name: str = ON_DEVICES,
         left_out: Collection[str] = (),
+        predecessor: Path | None = None,
     ) -> Programs:
         """Take over the maps pinned in `folder`, make those that are missing. Raises PlaneError, BpfError.
 
-        `left_out`: programs not to load.
+        `left_out`: programs not to load. `predecessor`: where another version's maps are pinned.
         """
         opened = BpfObject(objects / f"{name}{6 if layout is IPV6 else 4}.bpf.o")
         try:
@@ -93,13 +61,15 @@ class Programs:
             for map_name, entries in sizes.by_map().items():
                 if map_name in opened.maps:
                     opened.set_max_entries(map_name, entries)
+            if predecessor:
+                share_unchanged(opened, predecessor, folder)
             for map_name in opened.pinned_by_name():
                 _keep_pinned_size(opened, map_name, folder / map_name)
                 opened.set_pin_path(map_name, folder / map_name)
             for program in left_out:
                 opened.set_autoload(program, False)
             opened.load()
-            _ensure_own_maps(folder, opened.max_entries("services"))
+            _ensure_own_maps(folder, opened.max_entries("services"), predecessor)
             return cls(layout, opened, left_out)
         except BaseException:
             opened.close()
@@ -150,13 +120,15 @@ def _keep_pinned_size(opened: BpfObject, name: str, pin: Path) -> None:
             opened.set_max_entries(name, held)
 
 
-def _ensure_own_maps(folder: Path, services: int) -> None:
+def _ensure_own_maps(folder: Path, services: int, predecessor: Path | None) -> None:
     """Userspace's own: service id -> namespace/name:port/PROTOCOL, and how many ports don't fit."""
     own = {
         "names": (HASH, NAME_BYTES, services, BPF_F_NO_PREALLOC),
         "unfit": (ARRAY, 4, 1, 0),
     }
     for name, (kind, value_size, entries, flags) in own.items():
+        if predecessor:
+            share(predecessor / name, folder / name)
         if not (folder / name).exists():
             with BpfMap(create_map(kind, name, 4, value_size, entries, flags)) as made:
                 obj_pin(made.fd, folder / name)

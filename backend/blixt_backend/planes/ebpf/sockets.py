@@ -13,7 +13,9 @@ from blixt_backend.planes.ebpf import cgroups, stale
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
 from blixt_backend.planes.ebpf.links import Links, Place, pinned_places, unpin
 from blixt_backend.planes.ebpf.pins import Pins
-from blixt_backend.planes.ebpf.programs import ON_SOCKETS, Programs, Sizes, kernel_knows
+from blixt_backend.planes.ebpf.programs import ON_SOCKETS, Programs, kernel_knows
+from blixt_backend.planes.ebpf.sizes import Sizes
+from blixt_backend.planes.ebpf.upgrade import Upgrade
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +55,13 @@ class Sockets:
         objects: Path,
         *,
         node_only: bool = False,
+        upgrade: Upgrade | None = None,
     ) -> Sockets:
         """Have the current programs on the sockets of one cgroup only. Raises PlaneError, BpfError.
 
-        `node_only`: of these, only those in this network namespace, which is the node's.
+        `node_only`: of these, only those in this network namespace, which is the node's. `upgrade`: from
+        another version. Its programs are asked first as long as they are there; what one of both has
+        translated is nothing to the other.
         """
         made = cls(cgroups.choose(named), node_only)
         whose = {"node_network": own_network(), "node_network_only": int(node_only)}
@@ -72,8 +77,16 @@ class Sockets:
         descriptor = os.open(made.cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for layout in FAMILIES:
+                predecessor = upgrade.maps(layout) if upgrade else None
                 programs = Programs.load(
-                    layout, pins.maps(layout), sizes, {**rodata, **whose}, objects, ON_SOCKETS, left_out
+                    layout,
+                    pins.maps(layout),
+                    sizes,
+                    {**rodata, **whose},
+                    objects,
+                    ON_SOCKETS,
+                    left_out,
+                    predecessor,
                 )
                 try:
                     _attach(pins, programs, descriptor)

@@ -1,0 +1,39 @@
+"""How many entries the maps have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Entries of the maps, for each family."""
+
+    services: int = 65536
+    endpoints: int = 262144
+    connections: int = 524288
+
+    def by_map(self) -> dict[str, int]:
+        return {
+            "services": self.services,
+            "counters": self.services,
+            "source_ranges": self.services,
+            "slots": 2 * self.endpoints,
+            "endpoints": self.endpoints + 1,  # index 0 is taken
+            "connections": self.connections,
+            "affinities": max(self.connections // 8, 1),
+            "sockets": max(self.connections // 4, 1),
+        }
+
+
+#: Which option sizes a map whose size may differ from what is pinned.
+OPTION_OF = {
+    "services": "--max-services",
+    "counters": "--max-services",
+    "source_ranges": "--max-services",
+    "slots": "--max-endpoints",
+    "endpoints": "--max-endpoints",
+    "connections": "--max-connections",
+    "affinities": "--max-connections",
+    "sockets": "--max-connections",
+}
