@@ -11,6 +11,8 @@
 #include "opening.h"
 #include "translate.h"
 
+#define NO_EMBRYO (-2) /* no verdict */
+
 static __always_inline int drop(__u32 reason)
 {
 	count_drop(reason);
@@ -75,35 +77,41 @@ static __always_inline struct connection *partner_to_reuse(const struct packet *
 /* By their keys: the elements that were found may have become another connection's by now. */
 static __always_inline enum drop_reason write_over(const struct packet *packet, struct pair *pair)
 {
-	make_partner(&packet->flow, &pair->entry, pair);
-	set_differences(&packet->flow, &pair->entry);
+	make_both(&packet->flow, pair);
 	if (bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY) ||
 	    bpf_map_update_elem(&connections, &packet->flow, &pair->entry, BPF_ANY))
 		return DROP_CONNECTIONS_FULL;
 	return DROP_NONE;
 }
 
+/* Whose address the client is masqueraded as, and the key that its answers will have but for the port. */
+static __always_inline bool masquerade(struct __sk_buff *skb, struct pair *pair)
+{
+	struct address *source = &pair->partner_key.destination;
+
+	pair->masquerade_device = pair->embryo.way.device;
+	if (masquerade_address(pair->masquerade_device, source))
+		return true;
+	pair->masquerade_device = skb->ifindex;
+	return masquerade_address(pair->masquerade_device, source);
+}
+
 static __always_inline enum drop_reason record(struct __sk_buff *skb, const struct packet *packet,
 					       const struct choice *choice, struct pair *pair, __u64 hash, int hook)
 {
-	struct connection *entry = &pair->entry;
 	const struct flow *flow = &packet->flow;
-	bool taken = false;
+	enum drop_reason reason = DROP_PORTS_EXHAUSTED;
 
 	if (!needs_masquerade(flow, choice, hook))
 		/* Else the client uses one port for two services, and both led to this endpoint. */
-		taken = insert_partner(flow, pair, entry->seen_tick);
-	else if (!masquerade_address(entry->way.device, &entry->source) &&
-		 !masquerade_address(skb->ifindex, &entry->source))
+		reason = claim(flow, pair);
+	else if (!masquerade(skb, pair))
 		return DROP_NO_MASQUERADE_ADDRESS;
-	if (!taken && take_source_port(flow, pair, hash, entry->seen_tick) != DROP_NONE)
-		return DROP_PORTS_EXHAUSTED;
-	set_differences(flow, entry);
-	if (bpf_map_update_elem(&connections, flow, entry, BPF_ANY)) {
-		bpf_map_delete_elem(&connections, &pair->partner_key);
-		return DROP_CONNECTIONS_FULL;
-	}
-	return DROP_NONE;
+	if (reason == DROP_PORTS_EXHAUSTED)
+		reason = take_source_port(flow, pair, hash);
+	if (reason == DROP_NONE)
+		leave_hint(hash, pair);
+	return reason;
 }
 
 static __always_inline int turn_away(struct __sk_buff *skb, const struct packet *packet, const struct service *service,
@@ -116,27 +124,46 @@ static __always_inline int turn_away(struct __sk_buff *skb, const struct packet 
 	return refuse(skb, packet, hook);
 }
 
-static __always_inline void fill_entry(struct connection *entry, const struct packet *packet,
-				       const struct choice *choice, const struct service *service, __u32 tick)
+static __always_inline void fill_embryo(struct pair *pair, const struct packet *packet, const struct choice *choice,
+					const struct service *service, __u32 tick)
 {
-	entry->source = packet->flow.source;
-	entry->source_port = packet->flow.source_port;
-	entry->destination = choice->address;
-	entry->destination_port = choice->port;
-	entry->endpoint = choice->endpoint;
-	entry->generation = choice->generation;
-	entry->service = service->id;
-	entry->seen_tick = tick;
-	entry->flags = ending(packet, entry);
-	entry->packets = 1;
-	entry->bytes = packet->length;
+	struct embryo *embryo = &pair->embryo;
+
+	pair->partner_key.source = choice->address;
+	pair->partner_key.destination = packet->flow.source;
+	pair->partner_key.source_port = choice->port;
+	pair->partner_key.destination_port = packet->flow.source_port;
+	pair->partner_key.protocol = packet->flow.protocol;
+	embryo->source = packet->flow.source;
+	embryo->destination = packet->flow.destination;
+	embryo->source_port = packet->flow.source_port;
+	embryo->destination_port = packet->flow.destination_port;
+	embryo->endpoint = choice->endpoint;
+	embryo->generation = choice->generation;
+	embryo->service = service->id;
+	embryo->born_tick = tick;
+	embryo->seen_tick = tick;
+	embryo->flags = ending(packet, false);
+	embryo->packets = 1;
+	embryo->bytes = packet->length;
 }
 
-/* `old` is what a flow with the same five-tuple has left, or NULL. */
+/* Makes pair->entry, and a connection of the flow if it is time. */
+static __always_inline void grow(const struct packet *packet, struct pair *pair, __u32 tick)
+{
+	if (!shows_life(packet, &pair->embryo, tick)) {
+		make_entry(&packet->flow, pair);
+		return;
+	}
+	make_both(&packet->flow, pair);
+	promote(&packet->flow, pair);
+}
+
+/* `old` is what a connection with the same five-tuple has left, or NULL. */
 static __noinline int open_connection(struct __sk_buff *skb, const struct packet *packet, struct service *service,
 				      struct connection *old, int hook)
 {
-	struct connection *entry, *partner = NULL;
+	struct connection *partner = NULL;
 	struct choice choice = {};
 	__u32 tick = current_tick();
 	enum drop_reason reason;
@@ -148,7 +175,6 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	pair = empty_pair();
 	if (!pair)
 		return VERDICT_DROP;
-	entry = &pair->entry;
 	hash = hash_flow(&packet->flow);
 	reason = choose(service, &packet->flow, hook == FROM_NETWORK, hash, tick, &choice);
 	if (old && reason == DROP_NONE)
@@ -157,17 +183,92 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 		forget(&packet->flow, old);
 	if (reason != DROP_NONE)
 		return turn_away(skb, packet, service, reason, hook);
-	fill_entry(entry, packet, &choice, service, tick);
-	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &entry->way)) {
+	fill_embryo(pair, packet, &choice, service, tick);
+	find_way(skb, &packet->flow.source, &choice.address, &pair->embryo.way, hook);
+	if (packet->dont_fragment && too_big(skb, packet, &pair->embryo.way)) {
 		if (partner)
 			forget(&packet->flow, old);
-		return tell_too_big(skb, packet, &entry->way, hook);
+		return tell_too_big(skb, packet, &pair->embryo.way, hook);
 	}
 	reason = partner ? write_over(packet, pair) : record(skb, packet, &choice, pair, hash, hook);
 	if (reason != DROP_NONE)
 		return drop(reason);
-	count_connection(service->id, packet->length);
+	if (pair->is_known)
+		count_for_service(service->id, false, packet->length);
+	else
+		count_connection(service->id, packet->length);
+	if (!partner)
+		grow(packet, pair, tick);
+	return forward(skb, packet, &pair->entry, hook);
+}
+
+/* The next packet of a client whose flow is no connection yet. */
+static __always_inline int go_on_unanswered(struct __sk_buff *skb, const struct packet *packet, struct pair *pair,
+					    struct embryo *embryo, int hook)
+{
+	__u32 tick = current_tick();
+
+	if (embryo->seen_tick != tick) {
+		embryo->seen_tick = tick;
+		find_way(skb, &pair->partner_key.destination, &pair->partner_key.source, &embryo->way, hook);
+	}
+	if (packet->dont_fragment && too_big(skb, packet, &embryo->way))
+		return tell_too_big(skb, packet, &embryo->way, hook);
+	embryo->flags |= ending(packet, false);
+	add_packet(&embryo->packets, &embryo->bytes, packet->length);
+	pair->embryo = *embryo;
+	grow(packet, pair, tick);
+	count_for_service(pair->embryo.service, false, packet->length);
+	return forward(skb, packet, &pair->entry, hook);
+}
+
+/* NO_EMBRYO: there is no such flow, or not any more. */
+static __noinline int known_embryo(struct __sk_buff *skb, const struct packet *packet, int hook)
+{
+	struct pair *pair = empty_pair();
+	struct embryo *embryo;
+
+	if (!packet || !pair)
+		return NO_EMBRYO;
+	embryo = find_embryo(&packet->flow, hash_flow(&packet->flow), &pair->partner_key);
+	if (!embryo)
+		return NO_EMBRYO;
+	if (!embryo_begins_anew(packet, embryo, current_tick()))
+		return go_on_unanswered(skb, packet, pair, embryo, hook);
+	bpf_map_delete_elem(&embryos, &pair->partner_key);
+	return NO_EMBRYO;
+}
+
+/* What an endpoint sends in a flow that is no connection yet. */
+static __noinline int answer_by_embryo(struct __sk_buff *skb, const struct packet *packet, struct embryo *embryo,
+				       int hook)
+{
+	struct connection *entry;
+	struct flow client;
+	struct pair *pair;
+
+	if (!packet || !embryo)
+		return VERDICT_NEXT;
+	pair = empty_pair();
+	if (!pair)
+		return VERDICT_DROP;
+	client = client_of(embryo, packet->flow.protocol);
+	entry = &pair->partner;
+	entry->source = client.destination;
+	entry->destination = client.source;
+	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
+		return tell_too_big(skb, packet, &entry->way, hook);
+	embryo->flags |= CONNECTION_ANSWERED | ending(packet, true);
+	add_packet(&embryo->answers, &embryo->answer_bytes, packet->length);
+	pair->partner_key = packet->flow;
+	pair->embryo = *embryo;
+	make_both(&client, pair);
+	if (has_grown(embryo)) {
+		entry->seen_tick = current_tick();
+		promote(&client, pair);
+	}
+	count_for_service(pair->embryo.service, true, packet->length);
 	return forward(skb, packet, entry, hook);
 }
 
@@ -175,7 +276,14 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 				    int hook)
 {
 	struct service *service = find_service(&packet->flow);
+	struct embryo *embryo;
+	int verdict;
 
+	if (service && !old && !packet->first_fragment) {
+		verdict = known_embryo(skb, packet, hook);
+		if (verdict != NO_EMBRYO)
+			return verdict;
+	}
 	if (service && !may_open(packet))
 		service = NULL;
 	if (service && !packet->first_fragment)
@@ -184,6 +292,9 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 		forget(&packet->flow, old);
 	if (service)
 		return drop(DROP_FRAGMENT);
+	embryo = bpf_map_lookup_elem(&embryos, &packet->flow);
+	if (embryo)
+		return packet->first_fragment ? drop(DROP_FRAGMENT) : answer_by_embryo(skb, packet, embryo, hook);
 	if (!packet->first_fragment && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))
 		forget_service_before(&packet->flow);
 	return VERDICT_NEXT;

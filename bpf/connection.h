@@ -10,11 +10,15 @@
 
 #define UDP_IDLE_TICKS 120
 
-/* Both entries are put together here: the stack of 512 bytes has no room for them in IPv6. */
+/* A flow's entries are put together here: the stack of 512 bytes has no room for them in IPv6. */
 struct pair {
-	struct flow partner_key;
+	struct flow partner_key; /* of both the partner and the embryo */
 	struct connection entry;
 	struct connection partner;
+	struct embryo embryo;
+	__u32 masquerade_device; /* 0: the source is the client's own */
+	bool is_known;           /* the embryo was there before */
+	bool gives_way;          /* the key is taken by a flow that would give it up */
 };
 
 struct {
@@ -120,7 +124,7 @@ static __noinline int keep_partner(const struct flow *flow, const struct connect
 	if (!flow || !entry)
 		return 0;
 	partner_key(entry, flow->protocol, &key);
-	if (bpf_map_lookup_elem(&connections, &key))
+	if (bpf_map_lookup_elem(&connections, &key) || bpf_map_lookup_elem(&embryos, &key))
 		return 0;
 	pair = empty_pair();
 	if (!pair)
@@ -130,22 +134,22 @@ static __noinline int keep_partner(const struct flow *flow, const struct connect
 	return 0;
 }
 
-/* What the packet tells of its connection's end. */
-static __always_inline __u32 ending(const struct packet *packet, const struct connection *entry)
+/* What the packet tells of its connection's end. `reply`: it is the endpoint's. */
+static __always_inline __u32 ending(const struct packet *packet, bool reply)
 {
 	__u32 flags = 0;
 
 	if (packet->tcp_flags & TCP_RST)
 		flags |= CONNECTION_RESET;
 	if (packet->tcp_flags & TCP_FIN)
-		flags |= is_reply(entry) ? CONNECTION_FIN_ENDPOINT : CONNECTION_FIN_CLIENT;
+		flags |= reply ? CONNECTION_FIN_ENDPOINT : CONNECTION_FIN_CLIENT;
 	return flags;
 }
 
 /* FIN and RST are rare: only they write to both entries. */
 static __always_inline void note_ending(const struct packet *packet, struct connection *entry)
 {
-	__u32 flags = ending(packet, entry);
+	__u32 flags = ending(packet, is_reply(entry));
 	struct connection *partner;
 	struct flow key;
 
@@ -157,50 +161,9 @@ static __always_inline void note_ending(const struct packet *packet, struct conn
 		__sync_fetch_and_or(&partner->flags, flags);
 }
 
-static __always_inline bool is_over(const struct connection *entry)
+static __always_inline bool is_over(__u32 flags)
 {
-	return (entry->flags & CONNECTION_RESET) ||
-	       (entry->flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
-}
-
-/*
- * A living TCP connection, and a UDP flow of this tick or the one before: the client's packet may have been translated
- * just now, by us or by another version's programs before us.
- */
-static __always_inline bool is_in_use(const struct flow *key, const struct connection *answer, __u32 tick)
-{
-	struct connection *client;
-	struct flow client_key;
-
-	if (key->protocol == IPPROTO_TCP)
-		return !is_over(answer);
-	client = find_partner(key, answer, &client_key);
-	return client && tick - client->seen_tick <= 1;
-}
-
-/*
- * A client goes to an endpoint itself, by a port that it had to a service before: the answers are the endpoint's own
- * from now on.
- */
-static __noinline int forget_service_before(const struct flow *flow)
-{
-	struct connection *answer;
-	struct flow key = {};
-
-	if (!flow)
-		return 0;
-	key.source = flow->destination;
-	key.destination = flow->source;
-	key.source_port = flow->destination_port;
-	key.destination_port = flow->source_port;
-	key.protocol = flow->protocol;
-	answer = bpf_map_lookup_elem(&connections, &key);
-	if (!answer || !is_reply(answer) || answer->destination_port != flow->source_port ||
-	    !same_address(&answer->destination, &flow->source))
-		return 0;
-	if (!is_in_use(&key, answer, current_tick()))
-		forget(&key, answer);
-	return 0;
+	return (flags & CONNECTION_RESET) || (flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
 }
 
 /* An entry made anew by its partner has no time yet. */
@@ -226,7 +189,7 @@ static __always_inline enum fate fate_of(const struct packet *packet, const stru
 	if (!endpoint)
 		return packet->flow.protocol == IPPROTO_TCP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;
 	if (opens(packet))
-		return is_over(entry) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
+		return is_over(entry->flags) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
 	if (packet->flow.protocol != IPPROTO_UDP)
 		return FATE_GOES_ON;
 	return (endpoint->flags & ENDPOINT_SILENT) || is_idle(entry, tick) ? FATE_BEGINS_ANEW : FATE_GOES_ON;

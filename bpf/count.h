@@ -3,6 +3,7 @@
 #pragma once
 
 #include "maps.h"
+#include <stdbool.h>
 
 static __always_inline void count_drop(__u32 reason)
 {
@@ -41,19 +42,24 @@ static __always_inline void count_connection(__u32 service, __u32 length)
 	count->bytes_in += length;
 }
 
-static __always_inline void count_packet(struct connection *connection, __u32 length)
+static __always_inline void count_for_service(__u32 service, bool reply, __u32 length)
 {
-	struct service_counters *count = bpf_map_lookup_elem(&counters, &connection->service);
+	struct service_counters *count = bpf_map_lookup_elem(&counters, &service);
 
-	connection->packets++;
-	connection->bytes += length;
 	if (!count)
 		return;
-	if (connection->flags & CONNECTION_REPLY) {
+	if (reply) {
 		count->packets_out++;
 		count->bytes_out += length;
 	} else {
 		count->packets_in++;
 		count->bytes_in += length;
 	}
+}
+
+static __always_inline void count_packet(struct connection *connection, __u32 length)
+{
+	connection->packets++;
+	connection->bytes += length;
+	count_for_service(connection->service, connection->flags & CONNECTION_REPLY, length);
 }

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "checksum.h"
-#include "connection.h"
+#include "embryo.h"
 #include "packet.h"
 #include "way.h"
 
@@ -133,6 +133,7 @@ static __noinline int translate_icmp_error(struct __sk_buff *skb, const struct p
 	struct quote quote;
 	struct address source;
 	struct flow flow = {};
+	struct pair *pair;
 	struct way way;
 	__u16 outer, before;
 	__u64 added;
@@ -141,6 +142,8 @@ static __noinline int translate_icmp_error(struct __sk_buff *skb, const struct p
 	    !same_address(&packet->flow.destination, &flow.destination))
 		return VERDICT_NEXT;
 	entry = bpf_map_lookup_elem(&connections, &flow);
+	if (!entry && (pair = empty_pair()))
+		entry = entry_by_embryo(&flow, pair);
 	if (!entry)
 		return VERDICT_NEXT;
 	before = fold(bpf_csum_diff(NULL, 0, (__be32 *)&quote, sizeof(quote), 0));

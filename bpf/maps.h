@@ -25,6 +25,7 @@ MAP(endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, 262144, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range, __u32, 65536, BPF_F_NO_PREALLOC);
 MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, 0);
 MAP(connections, BPF_MAP_TYPE_LRU_HASH, struct flow, struct connection, 524288, 0);
+MAP(embryos, BPF_MAP_TYPE_LRU_HASH, struct flow, struct embryo, 65536, 0);
 MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, 65536, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct service_counters, 65536, 0);
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, DROP_REASONS, 0);

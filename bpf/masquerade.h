@@ -3,7 +3,7 @@
 #pragma once
 
 #include "choose.h"
-#include "connection.h"
+#include "embryo.h"
 #include "way.h"
 
 /* By userspace: ports that neither the node's own sockets nor node ports use. */
@@ -19,16 +19,6 @@ static __always_inline bool needs_masquerade(const struct flow *flow, const stru
 	       (hook == FROM_NETWORK && !(choice->flags & ENDPOINT_LOCAL));
 }
 
-static __always_inline bool masquerade_address(__u32 device, struct address *address)
-{
-	struct device *entry = bpf_map_lookup_elem(&devices, &device);
-
-	if (!entry || !(entry->flags & DEVICE_MASQUERADE))
-		return false;
-	*address = entry->address;
-	return true;
-}
-
 /* UDP has no end but silence, of both sides. `key` is where the endpoint's entry stands. */
 static __always_inline bool is_silent(const struct flow *key, const struct connection *entry, __u32 tick)
 {
@@ -41,44 +31,93 @@ static __always_inline bool is_silent(const struct flow *key, const struct conne
 	return !client || is_idle(client, tick);
 }
 
-/* The partner's key is taken: by this very flow, whose own entry was thrown out, or by a flow that is over. */
-static __always_inline bool is_free_for(const struct flow *flow, const struct flow *key, __u32 tick)
+/* Whether the connection at `key`, another one's, is over. */
+static __always_inline bool is_left(const struct flow *key, const struct connection *there, __u32 tick)
 {
-	struct connection *there = bpf_map_lookup_elem(&connections, key);
-
-	if (!there || !is_reply(there))
+	if (!is_reply(there))
 		return false;
-	if (answers(there, flow))
-		return true;
-	return flow->protocol == IPPROTO_UDP ? is_silent(key, there, tick) : is_over(there);
+	return key->protocol == IPPROTO_UDP ? is_silent(key, there, tick) : is_over(there->flags);
 }
 
-static __always_inline bool insert_partner(const struct flow *flow, struct pair *pair, __u32 tick)
+/* The flow has an embryo already, whose hint was lost, and this packet goes on with it. */
+static __always_inline void take_up(struct embryo *embryo, const struct embryo *before)
 {
-	make_partner(flow, &pair->entry, pair);
-	if (!bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_NOEXIST))
-		return true;
-	return is_free_for(flow, &pair->partner_key, tick) &&
-	       !bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY);
+	embryo->born_tick = before->born_tick;
+	embryo->flags |= before->flags;
+	embryo->packets = before->packets;
+	embryo->answers = before->answers;
+	embryo->bytes += before->bytes;
+	embryo->answer_bytes = before->answer_bytes;
+	if (embryo->packets < 255)
+		embryo->packets++;
 }
 
-/* Finds a free source port for the source that the entry has, and takes it by inserting the partner. */
-static __noinline int take_source_port(const struct flow *flow, struct pair *pair, __u64 hash, __u32 tick)
+static __always_inline enum drop_reason put_embryo(const struct flow *flow, struct pair *pair)
+{
+	struct embryo *there;
+
+	if (!bpf_map_update_elem(&embryos, &pair->partner_key, &pair->embryo, BPF_NOEXIST))
+		return DROP_NONE;
+	there = bpf_map_lookup_elem(&embryos, &pair->partner_key);
+	if (there && !is_over(there->flags)) {
+		if (!is_embryo_of(there, flow)) {
+			pair->gives_way = pair->embryo.seen_tick - there->seen_tick > EMBRYO_TICKS;
+			return DROP_PORTS_EXHAUSTED;
+		}
+		if (there->endpoint == pair->embryo.endpoint && there->generation == pair->embryo.generation) {
+			take_up(&pair->embryo, there);
+			pair->is_known = true;
+		}
+	}
+	return bpf_map_update_elem(&embryos, &pair->partner_key, &pair->embryo, BPF_ANY) ? DROP_CONNECTIONS_FULL
+											 : DROP_NONE;
+}
+
+/*
+ * Takes pair->partner_key for the flow. DROP_PORTS_EXHAUSTED: it is another's. Where the endpoint's entry is still
+ * there, and only the client's was thrown out, the flow is a connection at once.
+ */
+static __always_inline enum drop_reason claim(const struct flow *flow, struct pair *pair)
+{
+	struct connection *there = bpf_map_lookup_elem(&connections, &pair->partner_key);
+
+	if (!there)
+		return put_embryo(flow, pair);
+	if (is_reply(there) && answers(there, flow)) {
+		make_both(flow, pair);
+		return promote(flow, pair) ? DROP_NONE : DROP_CONNECTIONS_FULL;
+	}
+	if (!is_left(&pair->partner_key, there, pair->embryo.seen_tick))
+		return DROP_PORTS_EXHAUSTED;
+	bpf_map_delete_elem(&connections, &pair->partner_key);
+	return put_embryo(flow, pair);
+}
+
+/* Finds a free source port for the source that the key has, and takes it; if there is none, one that gives way. */
+static __noinline int take_source_port(const struct flow *flow, struct pair *pair, __u64 hash)
 {
 	__u32 first = masquerade_port_first, count = masquerade_port_count;
-	__u32 mix = (__u32)(hash >> 20);
-	__u32 own, port;
+	__u32 mix = (__u32)(hash >> 20), reason;
+	__u32 own, port, yielded = 0;
 
 	if (!flow || !pair || !count)
 		return DROP_PORTS_EXHAUSTED;
 	own = bpf_ntohs(flow->source_port);
 	port = own - first < count ? own : first + mix % count;
-	pair->entry.flags |= CONNECTION_MASQUERADED;
+	pair->embryo.flags |= CONNECTION_MASQUERADED;
 	for (int try = 1; try <= MASQUERADE_TRIES; try++) {
-		pair->entry.source_port = bpf_htons(port);
-		if (insert_partner(flow, pair, tick))
-			return DROP_NONE;
+		pair->partner_key.destination_port = bpf_htons(port);
+		pair->gives_way = false;
+		reason = claim(flow, pair);
+		if (reason != DROP_PORTS_EXHAUSTED)
+			return reason;
+		if (!yielded && pair->gives_way)
+			yielded = port;
 		port = first + (mix + try * MASQUERADE_STEP) % count;
 	}
-	return DROP_PORTS_EXHAUSTED;
+	if (!yielded)
+		return DROP_PORTS_EXHAUSTED;
+	pair->partner_key.destination_port = bpf_htons(yielded);
+	return bpf_map_update_elem(&embryos, &pair->partner_key, &pair->embryo, BPF_ANY) ? DROP_CONNECTIONS_FULL
+											 : DROP_NONE;
 }

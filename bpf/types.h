@@ -112,6 +112,7 @@ enum connection_flag {
 	CONNECTION_FIN_CLIENT = 1 << 2,
 	CONNECTION_FIN_ENDPOINT = 1 << 3,
 	CONNECTION_RESET = 1 << 4,
+	CONNECTION_ANSWERED = 1 << 5, /* of an embryo: the endpoint has sent something */
 	CONNECTION_CLOSED_BY_BOTH = CONNECTION_FIN_CLIENT | CONNECTION_FIN_ENDPOINT,
 };
 
@@ -133,6 +134,42 @@ struct connection {
 	__u64 bytes;
 };
 SIZED(struct connection, 72, 96);
+
+/*
+ * A flow whose client has not yet sent on after an answer, under the key of the packets that answer it. It has all
+ * that a connection's two entries are made of: what the client's packets are, and what its flow has come to.
+ */
+struct embryo {
+	struct address source; /* of the client's packets, before translation */
+	struct address destination;
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 endpoint;
+	__u32 generation;
+	__u32 service;
+	__u32 born_tick;
+	__u32 seen_tick; /* of the client's last packet */
+	struct way way;  /* to the endpoint */
+	__u16 flags;     /* enum connection_flag */
+	__u8 packets;    /* of the client; neither this nor the next goes over 255 */
+	__u8 answers;
+	__u32 bytes;
+	__u32 answer_bytes;
+};
+SIZED(struct embryo, 64, 88);
+
+/*
+ * Which endpoint, and which source, an unanswered flow was given: an array by the client's flow's hash, where later
+ * flows write over earlier ones. Only where the embryo is found that it leads to does it count.
+ */
+struct hint {
+	__u32 endpoint;
+	__u32 device; /* the one whose address the client is masqueraded as; 0: its own */
+	__be16 source_port;
+	__u16 tag; /* of the hash */
+	__u32 zero;
+};
+SIZED(struct hint, 16, 16);
 
 /* Time in ticks of 2^30 ns (1.07 s): a shift, where seconds were a division for every packet. */
 #define TICK_SHIFT 30

@@ -73,7 +73,15 @@ class Comparison:
         self.tables.opening = opening
         self.kernel.write_opening(opening)
 
+    def lose_hints(self) -> None:
+        self.tables.hints.clear()
+        self.kernel.clear_hints()
+
     def evict(self, flow: Flow) -> None:
+        if flow in self.tables.embryos:
+            del self.tables.embryos[flow]
+            self.kernel.delete_embryo(flow)
+            return
         del self.tables.connections[flow]
         key = self.kernel.layout.flow(flow)
         self.kernel.delete_connection(key)
@@ -121,12 +129,15 @@ class Comparison:
             return _bytes_difference(outcome.packet, got.packet)
         expected = copy.copy(self.tables)
         expected.connections = dict(self.tables.connections)
+        expected.embryos = dict(self.tables.embryos)
+        expected.hints = dict(self.tables.hints)
         expected.affinities = dict(self.tables.affinities)
         expected.counters = dict(self.tables.counters)
         expected.drops = dict(self.tables.drops)
         expected.apply(outcome.changes)
         return (
             self._connection_difference(expected.connections, outcome, raw)
+            or _table_difference("embryos", expected.embryos, self.kernel.embryos())
             or _table_difference("affinities", expected.affinities, self.kernel.affinities())
             or _table_difference("counters", expected.counters, self.kernel.counters())
             or _table_difference("drops", expected.drops, self.kernel.drops())
@@ -162,6 +173,8 @@ class Comparison:
         self.tables.age(ticks)
         for flow in self.tables.connections:
             self._write_seen_tick(flow)
+        for flow, embryo in self.tables.embryos.items():
+            self.kernel.write_embryo(flow, embryo)
         for client, affinity in self.tables.affinities.items():
             self.kernel.write_affinity(client, affinity)
 
@@ -189,7 +202,14 @@ def _bytes_difference(wanted: bytes, found: bytes) -> str:
 
 
 def _table_difference(name: str, wanted: object, found: object) -> str:
-    return "" if wanted == found else f"{name}:\n  model  {wanted}\n  kernel {found}"
+    if wanted == found:
+        return ""
+    if isinstance(wanted, dict) and isinstance(found, dict):  # what is the same in both is of no interest
+        wanted, found = (
+            {key: value for key, value in one.items() if other.get(key) != value}
+            for one, other in ((wanted, found), (found, wanted))
+        )
+    return f"{name}:\n  model  {wanted}\n  kernel {found}"
 
 
 def _report(sent: Sent, difference: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from blixt_model import embryos
 from blixt_model.checksum import changed, changed_udp
 from blixt_model.family import CHECKSUM_AT, ICMP_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.parse import Packet
@@ -28,18 +29,30 @@ def translate_error(packet: Packet, now: Circumstances, tables: Tables) -> Outco
     if packet.ttl <= 1 or quoted is None or quoted.flow.source != packet.flow.destination:
         return untouched
     key = partner_of(quoted.flow)
-    entry = tables.connections.get(key)
-    if entry is None:
+    becomes = _translation(key, now, tables)
+    if becomes is None:
         return untouched
-    source = entry.becomes.source if packet.flow.source == key.source else packet.flow.source
-    way = way_to(entry.becomes.destination, now, tables)
+    source = becomes.source if packet.flow.source == key.source else packet.flow.source
+    way = way_to(becomes.destination, now, tables)
 
     frame = bytearray(packet.raw)
-    _rewrite_quoted(frame, packet, quoted, partner_of(entry.becomes))
-    addresses = source + entry.becomes.destination
+    _rewrite_quoted(frame, packet, quoted, partner_of(becomes))
+    addresses = source + becomes.destination
     rewrite_network(frame, packet, addresses, lower_ttl=way.via != Via.STACK)
     _fix_icmp_checksum(frame, packet, addresses)
     return send(bytes(frame), way, now, Changes())
+
+
+def _translation(flow: Flow, now: Circumstances, tables: Tables) -> Flow | None:
+    """What packets of the flow become, whether or not it is a connection."""
+    entry = tables.connections.get(flow)
+    if entry is not None:
+        return entry.becomes
+    embryo = tables.embryos.get(flow)
+    if embryo is not None:
+        return partner_of(embryo.flow)
+    found = embryos.find(flow, now, tables)
+    return partner_of(found[0]) if found else None
 
 
 def _quoted(packet: Packet) -> _Quoted | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field, replace
 
+from blixt_model import embryos
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
+from blixt_model.hashing import MASK_32, hash_of
 from blixt_model.parse import FIN, RST, Packet
-from blixt_model.ports import MASK_32, is_closed, is_idle, key_state, own_partner, source_ports
+from blixt_model.ports import is_closed, is_idle, is_over, key_state, own_partner, source_ports
 from blixt_model.tables import (
     ENDPOINT_REJECT,
     Affinity,
@@ -19,10 +20,12 @@ from blixt_model.tables import (
     Counters,
     DeviceFlag,
     DropReason,
+    Embryo,
     Endpoint,
     EndpointFlag,
     Flow,
     Frontend,
+    KeyState,
     KeyTried,
     Opening,
     Service,
@@ -35,29 +38,10 @@ from blixt_model.tables import (
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, send, way_to
 
-MASK_64 = 0xFFFFFFFFFFFFFFFF
-
 
 def handle_flow(packet: Packet, now: Circumstances, tables: Tables) -> Outcome:
     """TCP or UDP with its ports in sight: rules 2 and 3."""
     return _Handling(packet, now, tables).outcome()
-
-
-def hash_of(flow: Flow, seed: int) -> int:
-    """64 bits over the key's words as a little-endian machine reads them."""
-    key = struct.pack(
-        f"!{len(flow.source)}s{len(flow.destination)}sHHB3x",
-        flow.source,
-        flow.destination,
-        flow.source_port,
-        flow.destination_port,
-        flow.protocol,
-    )
-    value = seed
-    for word in struct.unpack(f"<{len(key) // 4}I", key):
-        value = (value ^ word) * 0x9E3779B97F4A7C15 & MASK_64
-        value ^= value >> 32
-    return value
 
 
 def fits(packet: Packet, mtu: int, gso_size: int) -> bool:
@@ -82,7 +66,7 @@ class _Handling:
             return self._next()
         entry = self._connection(self.packet.flow)
         if self.packet.is_fragment:
-            return self._fragment(known=entry is not None)
+            return self._fragment(known=entry is not None or self._embryo(self.packet.flow) is not None)
         return self._new_flow() if entry is None else self._known_flow(entry)
 
     def _next(self) -> Outcome:
@@ -92,6 +76,11 @@ class _Handling:
         if flow in self.changes.connections:
             return self.changes.connections[flow]
         return self.tables.connections.get(flow)
+
+    def _embryo(self, key: Flow) -> Embryo | None:
+        if key in self.changes.embryos:
+            return self.changes.embryos[key]
+        return self.tables.embryos.get(key)
 
     def _service(self) -> Service | None:
         flow = self.packet.flow
@@ -112,14 +101,13 @@ class _Handling:
         if not entry.is_reply:
             endpoint = self._live_endpoint(entry.endpoint, entry.generation)
             if endpoint is None:
-                self._forget(entry)
                 if self.packet.protocol == TCP and not self.packet.is_new_tcp:
+                    self._forget(entry)
                     self.changes.drops.append(DropReason.ENDPOINT_GONE)
                     return answer_reset(self.packet, self.now, self.changes)
-                return self._new_flow()
+                return self._new_flow(entry)
             if self._begins_anew(entry, endpoint):
-                self._forget(entry)
-                return self._new_flow()
+                return self._new_flow(entry)
         if entry.seen_tick != self.now.tick:
             entry = self._refresh(entry)
         if not fits(self.packet, entry.way.mtu, self.now.gso_size):
@@ -142,7 +130,8 @@ class _Handling:
         way = way_to(entry.becomes.destination, self.now, self.tables)
         entry = replace(entry, way=way, seen_tick=self.now.tick)
         self.changes.connections[self.packet.flow] = entry
-        if self._connection(partner_of(entry.becomes)) is None:
+        key = partner_of(entry.becomes)
+        if self._connection(key) is None and self._embryo(key) is None:
             self._write_partner(entry)
         return entry
 
@@ -157,7 +146,7 @@ class _Handling:
 
     def _carry(self, entry: Connection, way: Way) -> Outcome:
         """Remember, count, translate, send."""
-        flags = self._tcp_flags(entry)
+        flags = self._tcp_flags(is_reply=entry.is_reply)
         self.changes.connections[self.packet.flow] = replace(
             entry,
             flags=entry.flags | flags,
@@ -170,24 +159,91 @@ class _Handling:
                 partner, flags=partner.flags | flags
             )
         self.changes.count(entry.service, traffic(entry, self.packet))
-        frame = translate(self.packet, entry.becomes, lower_ttl=way.via != Via.STACK)
+        return self._translated(entry.becomes, way)
+
+    def _translated(self, becomes: Flow, way: Way) -> Outcome:
+        frame = translate(self.packet, becomes, lower_ttl=way.via != Via.STACK)
         return send(frame, way, self.now, self.changes)
 
-    def _tcp_flags(self, entry: Connection) -> int:
+    def _usable(self, way: Way) -> Way | None:
+        """What is too big, and may be cut to pieces, goes by the stack; None: it may not."""
+        if fits(self.packet, way.mtu, self.now.gso_size):
+            return way
+        return None if self.packet.dont_fragment else Way()
+
+    # Rule 3.10
+
+    def _unanswered(self) -> Outcome | None:
+        """A client's packet whose flow is no connection yet; None: there is no such flow, or not any more."""
+        found = embryos.find(self.packet.flow, self.now, self.tables)
+        if found is None:
+            return None
+        key, embryo = found
+        endpoint = self.tables.endpoints[embryo.endpoint]
+        if embryos.begins_anew(embryo, self.packet, endpoint, self.now.tick):
+            self.changes.embryos[key] = None
+            return None
+        if embryo.seen_tick != self.now.tick:
+            way = way_to(key.source, self.now, self.tables)
+            embryo = replace(embryo, way=way, seen_tick=self.now.tick)
+            self.changes.embryos[key] = embryo
+        way_on = self._usable(embryo.way)
+        if way_on is None:
+            return answer_too_big(self.packet, embryo.way.mtu, self.now, self.changes)
+        self.changes.embryos[key] = embryo = embryos.with_packet(
+            embryo, self.packet.length, self._tcp_flags(is_reply=False)
+        )
+        self._grow(key, embryo)
+        self.changes.count(embryo.service, Counters(packets_in=1, bytes_in=self.packet.length))
+        return self._translated(partner_of(key), way_on)
+
+    def _grow(self, key: Flow, embryo: Embryo) -> None:
+        if embryos.shows_life(embryo, self.packet, self.now.tick):
+            self._promote(key, embryo)
+
+    def _promote(self, key: Flow, embryo: Embryo, answer_s: Way | None = None) -> None:
+        """`answer_s`: the way that an answer goes right now."""
+        reply = embryos.endpoint_s_entry(embryo)
+        if answer_s is not None:
+            reply = replace(reply, seen_tick=self.now.tick, way=answer_s)
+        self.changes.connections[key] = reply
+        self.changes.connections[embryo.flow] = embryos.client_s_entry(key, embryo)
+        self.changes.embryos[key] = None
+
+    def _answer(self, embryo: Embryo) -> Outcome:
+        """What the endpoint of a flow sends that is no connection yet."""
+        key, becomes = self.packet.flow, partner_of(embryo.flow)
+        way = way_to(becomes.destination, self.now, self.tables)
+        way_on = self._usable(way)
+        if way_on is None:
+            return answer_too_big(self.packet, way.mtu, self.now, self.changes)
+        flags = self._tcp_flags(is_reply=True)
+        self.changes.embryos[key] = embryo = embryos.with_answer(embryo, self.packet.length, flags)
+        if embryos.has_grown(embryo):
+            self._promote(key, embryo, way)
+        self.changes.count(embryo.service, Counters(packets_out=1, bytes_out=self.packet.length))
+        return self._translated(becomes, way_on)
+
+    def _tcp_flags(self, *, is_reply: bool) -> int:
         flags = 0
         if self.packet.tcp_flags & RST:
             flags |= ConnectionFlag.RESET
         if self.packet.tcp_flags & FIN:
-            flags |= ConnectionFlag.FIN_ENDPOINT if entry.is_reply else ConnectionFlag.FIN_CLIENT
+            flags |= ConnectionFlag.FIN_ENDPOINT if is_reply else ConnectionFlag.FIN_CLIENT
         return flags
 
     # Rule 3
 
-    def _new_flow(self) -> Outcome:
-        service = self._service() if self._may_open() else None
-        if service is None:
-            self._forget_service_before()
-            return self._next()
+    def _new_flow(self, old: Connection | None = None) -> Outcome:
+        """`old` is what stands under the flow's key, and must not go on as it is."""
+        service = self._service()
+        if service is not None and old is None and (outcome := self._unanswered()) is not None:
+            return outcome
+        if service is None or not self._may_open():
+            return self._to_no_service(old)
+        old_is_whole = old is not None and own_partner(self.packet.flow, old, self._connection) is not None
+        if old is not None:
+            self._forget(old)
         from_outside = self.now.hook is Hook.UPLINK_INGRESS
         client = self.packet.flow.source
         if (
@@ -222,16 +278,33 @@ class _Handling:
             self.changes.affinities[AffinityKey(service.id, client)] = Affinity(
                 index, endpoint.generation, self.now.tick
             )
+        if old is not None and old_is_whole and self._may_reuse(old, index, endpoint):
+            return self._begin_again(service, index, endpoint)
         return self._connect(service, index, endpoint, flow_hash)
 
     def _may_open(self) -> bool:
         opening = self.tables.opening
         return opening is Opening.ALL or (opening is Opening.STARTS and self.packet.is_new_tcp)
 
+    def _to_no_service(self, old: Connection | None) -> Outcome:
+        if old is not None:
+            self._forget(old)
+        embryo = self._embryo(self.packet.flow)
+        if embryo is not None:
+            return self._answer(embryo)
+        self._forget_service_before()
+        return self._next()
+
     def _forget_service_before(self) -> None:
         """The client had this port to a service, and now goes to its endpoint by itself."""
         flow = self.packet.flow
         key = partner_of(flow)
+        embryo = self._embryo(key)
+        may_begin = flow.protocol == UDP or self.packet.is_new_tcp
+        if embryo is not None and may_begin and self.now.tick - embryo.seen_tick not in (0, 1):
+            client = (embryo.flow.source, embryo.flow.source_port)
+            if client == (flow.source, flow.source_port):
+                self.changes.embryos[key] = None
         entry = self._connection(key)
         if entry is None or not entry.is_reply:
             return
@@ -259,63 +332,134 @@ class _Handling:
         endpoint = self._live_endpoint(affinity.endpoint, affinity.generation)
         return None if endpoint is None or endpoint.draining else affinity.endpoint
 
-    def _connect(self, service: Service, index: int, endpoint: Endpoint, flow_hash: int) -> Outcome:
-        flow = self.packet.flow
-        hairpin = endpoint.address == flow.source
+    def _masquerades(self, endpoint: Endpoint) -> bool:
+        hairpin = endpoint.address == self.packet.flow.source
         from_outside = self.now.hook is Hook.UPLINK_INGRESS
-        masquerade = hairpin or (from_outside and not endpoint.flags & EndpointFlag.LOCAL)
+        return hairpin or (from_outside and not endpoint.flags & EndpointFlag.LOCAL)
 
+    def _may_reuse(self, old: Connection, index: int, endpoint: Endpoint) -> bool:
+        is_same = (old.endpoint, old.generation) == (index, endpoint.generation)
+        return is_same and not old.flags & ConnectionFlag.MASQUERADED and not self._masquerades(endpoint)
+
+    def _begin_again(self, service: Service, index: int, endpoint: Endpoint) -> Outcome:
+        """Both entries of a connection that is over are there: they become the new one's."""
+        flow = self.packet.flow
         way = way_to(endpoint.address, self.now, self.tables)
-        used_way = way
-        if not fits(self.packet, way.mtu, self.now.gso_size):
-            if self.packet.dont_fragment:
-                return answer_too_big(self.packet, way.mtu, self.now, self.changes)
-            used_way = Way()
-
-        source = self._masquerade_address(way) if masquerade else flow.source
-        if source is None:
-            return drop(self.packet, DropReason.NO_MASQUERADE_ADDRESS, self.changes)
-        becomes = Flow(source, endpoint.address, flow.source_port, endpoint.port, flow.protocol)
-        keeps_source = not masquerade and self._is_free(becomes, masquerading=False)
-        if not keeps_source:
-            with_port = self._with_free_port(becomes, flow_hash, masquerading=masquerade)
-            if with_port is None:
-                return drop(self.packet, DropReason.PORTS_EXHAUSTED, self.changes)
-            becomes = with_port
-
+        way_on = self._usable(way)
+        if way_on is None:
+            return answer_too_big(self.packet, way.mtu, self.now, self.changes)
         entry = Connection(
-            becomes=becomes,
+            becomes=Flow(flow.source, endpoint.address, flow.source_port, endpoint.port, flow.protocol),
             endpoint=index,
             generation=endpoint.generation,
             service=service.id,
-            flags=0 if keeps_source else ConnectionFlag.MASQUERADED,
             seen_tick=self.now.tick,
             way=way,
         )
         self._write_partner(entry)
         self.changes.count(service.id, Counters(connections=1))
-        return self._carry(entry, used_way)
+        return self._carry(entry, way_on)
 
-    def _masquerade_address(self, way: Way) -> bytes | None:
+    def _connect(self, service: Service, index: int, endpoint: Endpoint, flow_hash: int) -> Outcome:
+        flow = self.packet.flow
+        way = way_to(endpoint.address, self.now, self.tables)
+        way_on = self._usable(way)
+        if way_on is None:
+            return answer_too_big(self.packet, way.mtu, self.now, self.changes)
+        masquerading, device, source = self._masquerades(endpoint), 0, flow.source
+        if masquerading:
+            found = self._masquerade_address(way)
+            if found is None:
+                return drop(self.packet, DropReason.NO_MASQUERADE_ADDRESS, self.changes)
+            device, source = found
+        embryo = Embryo(
+            flow=flow,
+            endpoint=index,
+            generation=endpoint.generation,
+            service=service.id,
+            born_tick=self.now.tick,
+            seen_tick=self.now.tick,
+            way=way,
+            flags=self._tcp_flags(is_reply=False),
+            packets=1,
+            bytes=self.packet.length,
+        )
+        key = Flow(endpoint.address, source, endpoint.port, flow.source_port, flow.protocol)
+        claimed = None if masquerading else self._claim(key, embryo, masquerading=False)
+        if claimed is None:
+            found_key = self._claim_a_port(key, embryo, flow_hash, masquerading=masquerading)
+            if found_key is None:
+                return drop(self.packet, DropReason.PORTS_EXHAUSTED, self.changes)
+            key, claimed = found_key
+        place, tag = embryos.place_of_hint(flow, self.now)
+        self.changes.hints[place] = embryos.hint_to(key, embryo, device, tag)
+        is_known = claimed is KeyState.EMBRYO_OWN
+        counted = Counters(connections=0 if is_known else 1, packets_in=1, bytes_in=self.packet.length)
+        self.changes.count(service.id, counted)
+        if is_known:
+            taken_up = self._embryo(key)
+            assert taken_up is not None
+            self._grow(key, taken_up)
+        return self._translated(partner_of(key), way_on)
+
+    def _masquerade_address(self, way: Way) -> tuple[int, bytes] | None:
         for ifindex in (way.device, self.now.device):
             device = self.tables.devices.get(ifindex)
             if device is not None and device.flags & DeviceFlag.MASQUERADE:
-                return device.address
+                return ifindex, device.address
         return None
 
-    def _is_free(self, becomes: Flow, *, masquerading: bool) -> bool:
-        flow = self.packet.flow
-        state = key_state(partner_of(becomes), flow, self.now.tick, self._connection)
-        self.changes.keys.append(KeyTried(flow.protocol, masquerading, state))
-        return state.is_free
+    def _claim(self, key: Flow, embryo: Embryo, *, masquerading: bool) -> KeyState | None:
+        """Take the key, if it is free; what it was before. A flow that was answered before, and whose
+        endpoint's entry is still there, is a connection at once."""
+        state = self._key_state(key, embryo)
+        self.changes.keys.append(KeyTried(key.protocol, masquerading, state))
+        if not state.is_free:
+            return None
+        if state is KeyState.OWN:
+            self._promote(key, embryo)
+            return state
+        if state is KeyState.OVER:
+            self.changes.connections[key] = None
+        there = self._embryo(key)
+        if state is KeyState.EMBRYO_OWN and there is not None:
+            if (there.endpoint, there.generation) == (embryo.endpoint, embryo.generation):
+                embryo = embryos.taken_up(embryo, there)
+            else:
+                state = KeyState.EMBRYO_OVER
+        self.changes.embryos[key] = embryo
+        return state
 
-    def _with_free_port(self, becomes: Flow, flow_hash: int, *, masquerading: bool) -> Flow | None:
+    def _key_state(self, key: Flow, embryo: Embryo) -> KeyState:
+        state = key_state(key, self.packet.flow, self.now.tick, self._connection)
+        there = self._embryo(key)
+        if there is None or state not in (KeyState.UNUSED, KeyState.OVER):
+            return state
+        if is_over(there.flags):
+            return KeyState.EMBRYO_OVER
+        if there.flow == embryo.flow:
+            return KeyState.EMBRYO_OWN
+        late = embryos.gives_way(there, self.now.tick)
+        return KeyState.EMBRYO_YIELDS if late else KeyState.EMBRYO_TAKEN
+
+    def _claim_a_port(
+        self, key: Flow, embryo: Embryo, flow_hash: int, *, masquerading: bool
+    ) -> tuple[Flow, KeyState] | None:
+        """With another source port; if none is free, with one whose flow gives way."""
         first, count = self.now.settings.port_first, self.now.settings.port_count
-        for port in source_ports(becomes.source_port, flow_hash, first, count):
-            tried = replace(becomes, source_port=port)
-            if self._is_free(tried, masquerading=masquerading):
-                return tried
-        return None
+        embryo = replace(embryo, flags=embryo.flags | ConnectionFlag.MASQUERADED)
+        yielded = None
+        for port in source_ports(self.packet.flow.source_port, flow_hash, first, count):
+            tried = replace(key, destination_port=port)
+            state = self._claim(tried, embryo, masquerading=masquerading)
+            if state is not None:
+                return tried, state
+            if yielded is None and self.changes.keys[-1].state is KeyState.EMBRYO_YIELDS:
+                yielded = tried
+        if yielded is None:
+            return None
+        self.changes.embryos[yielded] = embryo
+        return yielded, KeyState.EMBRYO_YIELDS
 
 
 def traffic(entry: Connection, packet: Packet) -> Counters:

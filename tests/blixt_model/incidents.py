@@ -48,7 +48,7 @@ def make_incident(choices: Choices, tables: Tables) -> Incident:
         for flow, entry in tables.connections.items()
         if entry.is_reply and entry.seen_tick and flow.protocol == UDP
     ]
-    if kind == 1 and tables.connections:
+    if kind == 1 and (tables.connections or tables.embryos):
         return _evicted(choices, answered, tables)
     if kind in (2, 3, 6) and answered:
         return _unused(choices, answered, tables)
@@ -63,7 +63,7 @@ def _evicted(choices: Choices, answered: list[Flow], tables: Tables) -> Evicted:
     clients = [partner_of(tables.connections[flow].becomes) for flow in answered]
     known = [flow for flow in clients if flow in tables.connections]
     if not known or not choices.below(3):
-        known = list(tables.connections)
+        known = [*tables.connections, *tables.embryos]
     return Evicted(known[choices.below(256) % len(known)])
 
 

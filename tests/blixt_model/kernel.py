@@ -20,7 +20,9 @@ from blixt_model.tables import (
     AffinityKey,
     Counters,
     DropReason,
+    Embryo,
     Endpoint,
+    Flow,
     Frontend,
     Opening,
     Service,
@@ -29,9 +31,10 @@ from blixt_model.tables import (
 )
 from blixt_model.ways import Hook, Settings
 
-CONNECTIONS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 256, 64, 16, 16
+CONNECTIONS, EMBRYOS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 1024, 256, 64, 16, 16
 _ENTRIES = {
     "connections": CONNECTIONS,
+    "embryos": EMBRYOS,
     "affinities": AFFINITIES,
     "slots": SLOTS,
     "endpoints": ENDPOINTS,
@@ -118,17 +121,20 @@ class Kernel:
             checked(library().bpf_map__set_pin_path(handle, None), f"unpinning {name}")
         for name, entries in _ENTRIES.items():
             self._object.set_max_entries(name, entries)
+        self._object.set_max_entries("hints", settings.hint_count)
         self._object.set_rodata(
             {
                 "hash_seed": settings.hash_seed,
                 "masquerade_port_first": settings.port_first,
                 "masquerade_port_count": settings.port_count,
+                "hint_count": settings.hint_count,
                 "checksum_ipv6_flag": 1 << 7,
             }
         )
         self._object.load()
         self._programs = {hook: self._object.program_fd(hook.value) for hook in Hook}
         self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops", "opening")}
+        self._tables["hints"] = _Table("hints", self._object.map_fd("hints"), 4, 16, settings.hint_count)
         self._context = _SkBuff()
         self._in = ctypes.create_string_buffer(_BUFFER_BYTES)
         self._out = ctypes.create_string_buffer(_BUFFER_BYTES)
@@ -138,6 +144,7 @@ class Kernel:
         a = self.layout.address
         sizes = {
             "connections": (self.layout.flow_format.size, self.layout.connection_format.size),
+            "embryos": (self.layout.flow_format.size, self.layout.embryo_format.size),
             "affinities": (self.layout.affinity_key_format.size, 12),
             "slots": (4, 12),
             "endpoints": (4, self.layout.endpoint_format.size),
@@ -180,10 +187,10 @@ class Kernel:
 
     def reset(self, tables: Tables) -> None:
         """Everything of an earlier world goes; `tables`, which have no connections yet, come."""
-        for name in ("connections", "affinities", "services", "devices"):
+        for name in ("connections", "embryos", "affinities", "services", "devices"):
             self._tables[name].clear()
         self._clear_source_ranges()
-        for name in ("slots", "endpoints", "counters", "drops"):
+        for name in ("slots", "endpoints", "counters", "drops", "hints"):
             self._tables[name].zero()
         for frontend, service in tables.services.items():
             self.write_service(frontend, service)
@@ -226,6 +233,22 @@ class Kernel:
 
     def delete_connection(self, key: bytes) -> None:
         self._tables["connections"].delete(key)
+
+    def embryos(self) -> dict[Flow, Embryo]:
+        layout, found = self.layout, {}
+        for key, value in self._tables["embryos"].read().items():
+            flow = layout.to_flow(key)
+            found[flow] = layout.to_embryo(value, flow.protocol)
+        return found
+
+    def write_embryo(self, key: Flow, embryo: Embryo) -> None:
+        self._tables["embryos"].write(self.layout.flow(key), self.layout.embryo(embryo))
+
+    def delete_embryo(self, key: Flow) -> None:
+        self._tables["embryos"].delete(self.layout.flow(key))
+
+    def clear_hints(self) -> None:
+        self._tables["hints"].zero()
 
     def affinities(self) -> dict[AffinityKey, Affinity]:
         layout = self.layout

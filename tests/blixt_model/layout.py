@@ -11,6 +11,7 @@ from blixt_model.tables import (
     AffinityKey,
     Connection,
     Device,
+    Embryo,
     Endpoint,
     Flow,
     Frontend,
@@ -23,6 +24,7 @@ from blixt_model.tables import (
 
 #: The checksum differences that a connection carries are not part of the model: their effect is.
 _CONNECTION = "{a}s{a}s2s2s4xIIIIIIHH6s6sQQ"
+_EMBRYO = "{a}s{a}s2s2s5IIHH6s6sHBBII"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Layout:
     range_format: struct.Struct
     affinity_key_format: struct.Struct
     connection_format: struct.Struct
+    embryo_format: struct.Struct
 
     @staticmethod
     def of(family: Family) -> Layout:
@@ -50,6 +53,7 @@ class Layout:
             range_format=struct.Struct(f"<I4s{a}s"),
             affinity_key_format=struct.Struct(f"<I{a}s"),
             connection_format=struct.Struct("<" + _CONNECTION.format(a=a)),
+            embryo_format=struct.Struct("<" + _EMBRYO.format(a=a)),
         )
 
     def flow(self, flow: Flow) -> bytes:
@@ -132,6 +136,50 @@ class Layout:
             way=Way(Via(via), device, mtu, to_mac, from_mac),
             packets=packets,
             bytes=octets,
+        )
+
+    def to_embryo(self, raw: bytes, protocol: int) -> Embryo:
+        source, destination, source_port, destination_port, *rest = self.embryo_format.unpack(raw)
+        endpoint, generation, service, born_tick, seen_tick, *rest = rest
+        device, mtu, via, to_mac, from_mac, *counted = rest
+        flags, packets, answers, octets, answer_octets = counted
+        return Embryo(
+            flow=Flow(source, destination, to_port(source_port), to_port(destination_port), protocol),
+            endpoint=endpoint,
+            generation=generation,
+            service=service,
+            born_tick=born_tick,
+            seen_tick=seen_tick,
+            way=Way(Via(via), device, mtu, to_mac, from_mac),
+            flags=flags,
+            packets=packets,
+            answers=answers,
+            bytes=octets,
+            answer_bytes=answer_octets,
+        )
+
+    def embryo(self, embryo: Embryo) -> bytes:
+        flow, way = embryo.flow, embryo.way
+        return self.embryo_format.pack(
+            flow.source,
+            flow.destination,
+            port(flow.source_port),
+            port(flow.destination_port),
+            embryo.endpoint,
+            embryo.generation,
+            embryo.service,
+            embryo.born_tick,
+            embryo.seen_tick,
+            way.device,
+            way.mtu,
+            way.via,
+            way.to_mac,
+            way.from_mac,
+            embryo.flags,
+            embryo.packets,
+            embryo.answers,
+            embryo.bytes,
+            embryo.answer_bytes,
         )
 
     def with_seen_tick(self, raw_connection: bytes, tick: int) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from blixt_model.family import UDP
+from blixt_model.hashing import MASK_32
 from blixt_model.tables import CLOSED_BY_BOTH, Connection, ConnectionFlag, Flow, KeyState, partner_of
 
 UDP_IDLE_TICKS = 120
 PORT_TRIES = 32
-MASK_32 = 0xFFFFFFFF
 _STEP = 0x9E3779B1
 
 #: In `connections`, as they are by now.
@@ -26,7 +26,11 @@ def source_ports(own: int, flow_hash: int, first: int, count: int) -> Iterator[i
 
 def is_closed(entry: Connection) -> bool:
     """Of TCP: reset, or ended by both sides."""
-    return bool(entry.flags & ConnectionFlag.RESET) or entry.flags & CLOSED_BY_BOTH == CLOSED_BY_BOTH
+    return is_over(entry.flags)
+
+
+def is_over(flags: int) -> bool:
+    return bool(flags & ConnectionFlag.RESET) or flags & CLOSED_BY_BOTH == CLOSED_BY_BOTH
 
 
 def is_idle(entry: Connection, tick: int) -> bool:

@@ -200,6 +200,35 @@ def datagram(scene: Scene, service: int, source_port: int = 33000, payload: byte
     return head / UDP(sport=source_port, dport=port_of(service)) / Raw(payload)
 
 
+def opening(scene: Scene, service: int, protocol: int, source_port: int = 33000) -> Packet:
+    if protocol == TCP_NUMBER:
+        return syn(scene, service, source_port)
+    return datagram(scene, service, source_port)
+
+
+def answer_to(scene: Scene, opened: Outcome, flags: str = "SA") -> Outcome:
+    """What the endpoint sends back to the packet that it was sent."""
+    sent = Ether(opened.packet).payload
+    header = scene.ip(sent.dst, sent.src)
+    if TCP in sent:
+        packet = header / TCP(sport=sent.dport, dport=sent.sport, flags=flags, seq=5, ack=1)
+    else:
+        packet = header / UDP(sport=sent.dport, dport=sent.sport) / Raw(b"hi")
+    return scene.send(packet, Hook.POD_INGRESS if sent.dst == scene.names.pod else Hook.UPLINK_INGRESS)
+
+
+def establish(scene: Scene, service: int, protocol: int, source_port: int = 33000) -> Outcome:
+    """A connection of two packets of the client and one answer; what became of the first."""
+    opened = scene.send(opening(scene, service, protocol, source_port))
+    answer_to(scene, opened)
+    if protocol == TCP_NUMBER:
+        scene.send(syn(scene, service, source_port, flags="A"))
+    else:
+        scene.send(datagram(scene, service, source_port))
+    flow_of(scene, service, protocol, source_port)
+    return opened
+
+
 def assert_dropped(outcome: Outcome, *reasons: DropReason) -> None:
     assert (outcome.verdict, outcome.changes.drops) == (Verdict.DROP, list(reasons))
 

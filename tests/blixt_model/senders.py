@@ -73,7 +73,7 @@ def _clients(tables: Tables) -> list[_Rival]:
     """A client with one port on two services, which may have the same endpoint."""
     return [
         _Rival(flow, entry.becomes.destination, entry.becomes.destination_port)
-        for flow, entry in tables.connections.items()
+        for flow, entry in tables.known().items()
         if not entry.is_reply
     ]
 

@@ -13,7 +13,7 @@ from blixt_model.kernel import MOST_BYTES
 from blixt_model.network import LINKS, mac
 from blixt_model.parse import FRAGMENT_HEADER
 from blixt_model.senders import new_flow, rival_flow
-from blixt_model.tables import Connection, Flow, Tables, partner_of
+from blixt_model.tables import Connection, ConnectionFlag, Flow, Tables, partner_of
 from blixt_model.ways import Hook
 from blixt_model.worlds import World
 
@@ -51,7 +51,9 @@ Step = Sent | Incident
 def make_step(data: bytes, world: World, tables: Tables) -> Step:
     choices = Choices(data)
     kind = choices.below(32)
-    known = list(tables.connections.items())
+    if kind in (13, 14, 15, 16, 17) and tables.embryos:
+        return _next_of_embryo(choices, world, tables)
+    known = list(tables.known().items())
     if kind >= 29:
         return make_incident(choices, tables)
     if kind == 28:
@@ -67,6 +69,16 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
         return _at_hook(choices, _packet(choices, world.family, key, _FLAGS_OF_KNOWN), preferred)
     flow = rival_flow(choices, world, tables) if kind >= 6 and known else new_flow(choices, world)
     return _at_hook(choices, _packet(choices, world.family, flow, _FLAGS_OF_NEW), _HOOKS_OF_NEW)
+
+
+def _next_of_embryo(choices: Choices, world: World, tables: Tables) -> Sent:
+    """What makes a connection of it: an answer, and after that a packet of the client."""
+    key, embryo = choices.one_of(list(tables.embryos.items())[-4:])
+    flags = _FLAGS_OF_KNOWN if choices.rarely(8) else (SYN | ACK, ACK, PSH_ACK)
+    if embryo.flags & ConnectionFlag.ANSWERED:
+        client = _packet(choices, world.family, embryo.flow, flags[1:])
+        return _at_hook(choices, client, _HOOKS_OF_CLIENTS)
+    return _at_hook(choices, _packet(choices, world.family, key, flags), _HOOKS_OF_REPLIES)
 
 
 def _direct(choices: Choices, family: Family, known: list[tuple[Flow, Connection]]) -> Sent:

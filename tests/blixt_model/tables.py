@@ -39,6 +39,7 @@ class ConnectionFlag(IntFlag):
     FIN_CLIENT = 4
     FIN_ENDPOINT = 8
     RESET = 16
+    ANSWERED = 32
 
 
 CLOSED_BY_BOTH = ConnectionFlag.FIN_CLIENT | ConnectionFlag.FIN_ENDPOINT
@@ -166,6 +167,34 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class Embryo:
+    """A flow that is no connection yet: `flow` is its client's, `way` leads to the endpoint."""
+
+    flow: Flow
+    endpoint: int
+    generation: int
+    service: int
+    born_tick: int
+    seen_tick: int
+    way: Way
+    flags: int = 0
+    packets: int = 0
+    answers: int = 0
+    bytes: int = 0
+    answer_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Where a client's flow has its embryo. `device`: whose address it is masqueraded as, 0: its own."""
+
+    endpoint: int
+    device: int
+    source_port: int
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     flags: int
     address: bytes
@@ -222,10 +251,20 @@ class KeyState(Enum):
     TAKEN = "a living connection's"
     UNANSWERED = "a UDP flow's that goes on, though nothing answers it any more"
     CLIENT = "some client's packets'"
+    EMBRYO_OWN = "this very flow's, which is no connection yet"
+    EMBRYO_OVER = "a flow's that was reset before it was a connection"
+    EMBRYO_TAKEN = "another flow's, which is no connection yet"
+    EMBRYO_YIELDS = "another flow's, which is no connection yet and would give it up"
 
     @property
     def is_free(self) -> bool:
-        return self in (KeyState.UNUSED, KeyState.OWN, KeyState.OVER)
+        return self in (
+            KeyState.UNUSED,
+            KeyState.OWN,
+            KeyState.OVER,
+            KeyState.EMBRYO_OWN,
+            KeyState.EMBRYO_OVER,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +276,14 @@ class KeyTried:
 
 @dataclass(slots=True)
 class Changes:
-    """What a packet did to the tables. A connection that became None was deleted.
+    """What a packet did to the tables. A connection or an embryo that became None was deleted.
 
     `keys` were tried for the partner, in this order: nothing applies them, they tell what a test has reached.
     """
 
     connections: dict[Flow, Connection | None] = field(default_factory=dict)
+    embryos: dict[Flow, Embryo | None] = field(default_factory=dict)
+    hints: dict[int, Hint] = field(default_factory=dict)
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: list[DropReason] = field(default_factory=list)
@@ -260,6 +301,8 @@ class Tables:
     devices: dict[int, Device] = field(default_factory=dict)
     source_ranges: set[SourceRange] = field(default_factory=set)
     connections: dict[Flow, Connection] = field(default_factory=dict)
+    embryos: dict[Flow, Embryo] = field(default_factory=dict)
+    hints: dict[int, Hint] = field(default_factory=dict)
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: dict[DropReason, int] = field(default_factory=dict)
@@ -280,16 +323,36 @@ class Tables:
                 self.connections.pop(flow, None)
             else:
                 self.connections[flow] = connection
+        for flow, embryo in changes.embryos.items():
+            if embryo is None:
+                self.embryos.pop(flow, None)
+            else:
+                self.embryos[flow] = embryo
+        self.hints.update(changes.hints)
         self.affinities.update(changes.affinities)
         for service, more in changes.counters.items():
             self.counters[service] = self.counters.get(service, Counters()).plus(more)
         for reason in changes.drops:
             self.drops[reason] = self.drops.get(reason, 0) + 1
 
+    def known(self) -> dict[Flow, Connection]:
+        """What packets of each known flow become, those that are no connections yet among them."""
+        found = dict(self.connections)
+        for key, embryo in self.embryos.items():
+            same = Connection(partner_of(key), embryo.endpoint, embryo.generation, embryo.service)
+            found[embryo.flow] = replace(same, flags=embryo.flags, seen_tick=embryo.seen_tick)
+            reply = replace(same, becomes=partner_of(embryo.flow))
+            found[key] = replace(reply, flags=embryo.flags | ConnectionFlag.REPLY)
+        return found
+
     def age(self, ticks: int) -> None:
         """As if everything seen so far had been seen `ticks` earlier."""
         for flow in self.connections:
             self.age_one(flow, ticks)
+        for flow, embryo in self.embryos.items():
+            self.embryos[flow] = replace(
+                embryo, born_tick=embryo.born_tick - ticks, seen_tick=embryo.seen_tick - ticks
+            )
         for key, affinity in self.affinities.items():
             self.affinities[key] = replace(affinity, seen_tick=affinity.seen_tick - ticks)
 

@@ -54,6 +54,7 @@ class Settings:
     hash_seed: int
     port_first: int
     port_count: int
+    hint_count: int
 
 
 @dataclass(frozen=True, slots=True)

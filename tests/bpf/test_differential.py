@@ -53,6 +53,7 @@ EVERY_KEY = {
     # No service has a port to which is masqueraded: no client's packets have such a key.
     if not (masquerading and state is KeyState.CLIENT)
     if not (protocol == TCP and state is KeyState.UNANSWERED)
+    if not (protocol == UDP and state is KeyState.EMBRYO_OVER)
 }
 
 

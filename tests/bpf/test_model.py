@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from blixt_model.checksum import changed, changed_udp, checksum
 from blixt_model.choices import Choices
 from blixt_model.family import IPV4, IPV6, TCP, UDP, Family
-from blixt_model.flows import hash_of
 from blixt_model.frames import LEFT_TO_DEVICE, TO_NODE, WRONG, Shape, frame
+from blixt_model.hashing import hash_of
 from blixt_model.layout import Layout
 from blixt_model.network import packed
 from blixt_model.parse import FRAGMENT_HEADER, parse
@@ -22,7 +22,7 @@ from blixt_model.tables import Connection, Flow, SourceRange, Tables, Via, Way, 
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Settings, Verdict
 
-SETTINGS = Settings(hash_seed=7, port_first=40000, port_count=6)
+SETTINGS = Settings(hash_seed=7, port_first=40000, port_count=6, hint_count=16)
 FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 families = st.sampled_from([IPV4, IPV6])
 

@@ -2,7 +2,8 @@
 
 A change whose text is no longer in the source fails, too: adapt it. What no test run can show is the device
 that a packet is redirected to: the lab's tests see that. What so few random packets hardly ever reach (a
-client has another endpoint by now, and the old one is idle) is among the packets written by hand.
+client has another endpoint by now, and the old one is idle; a client's entry is where an endpoint's would be;
+a connection that was over begins anew with a packet that is too big) is among the packets written by hand.
 """
 
 from __future__ import annotations
@@ -124,22 +125,22 @@ MUTATIONS = (
     Mutation(
         "written-over-always",
         "masquerade.h",
-        "return is_free_for(flow, &pair->partner_key, tick) &&",
-        "return",
+        "if (!is_left(&pair->partner_key, there, pair->embryo.seen_tick))",
+        "if (!is_reply(there))",
     ),
     Mutation(
         "never-written-over",
         "masquerade.h",
-        "return is_free_for(flow, &pair->partner_key, tick) &&",
-        "return false &&",
+        "if (!is_left(&pair->partner_key, there, pair->embryo.seen_tick))",
+        "if (true)",
     ),
     Mutation(
         "own-port-not-known-again",
         "masquerade.h",
-        "if (answers(there, flow))",
+        "if (is_reply(there) && answers(there, flow))",
         "if (false)",
     ),
-    Mutation("never-over", "masquerade.h", "there, tick) : is_over(there)", "there, tick) : false"),
+    Mutation("never-over", "masquerade.h", "there, tick) : is_over(there->flags)", "there, tick) : false"),
     Mutation("never-idle", "masquerade.h", "is_silent(key, there, tick) : is_over", "false : is_over"),
     Mutation(
         "idle-by-the-endpoint-only",
@@ -151,20 +152,18 @@ MUTATIONS = (
     Mutation(
         "idle-with-a-client-only", "masquerade.h", "return !client || is_idle", "return client && is_idle"
     ),
-    Mutation("client-s-entry-written-over", "masquerade.h", "if (!there || !is_reply(there))", "if (!there)"),
     Mutation(
         "idle-without-a-time",
         "connection.h",
         "entry->seen_tick && tick - entry->seen_tick",
         "tick - entry->seen_tick",
     ),
-    Mutation("own-source-not-marked", "masquerade.h", "pair->entry.flags |= CONNECTION_MASQUERADED;", ""),
+    Mutation("own-source-not-marked", "masquerade.h", "pair->embryo.flags |= CONNECTION_MASQUERADED;", ""),
     Mutation(
         "taken-key-dropped",
         "balance.h",
-        "if (!taken && take_source_port(",
-        "if (!taken && !needs_masquerade(flow, choice, hook)) return DROP_PORTS_EXHAUSTED;\n"
-        "if (!taken && take_source_port(",
+        "if (reason == DROP_PORTS_EXHAUSTED)",
+        "if (reason == DROP_PORTS_EXHAUSTED && needs_masquerade(flow, choice, hook))",
     ),
     Mutation("reused-for-another-endpoint", "balance.h", "old->endpoint != choice->endpoint ||", ""),
     Mutation("reused-for-another-generation", "balance.h", " || old->generation != choice->generation", ""),
@@ -183,11 +182,10 @@ MUTATIONS = (
         "return bpf_map_lookup_elem(&connections, &pair->partner_key);",
     ),
     Mutation("kept-where-not-reused", "balance.h", "if (old && !partner)", "if (false)"),
-    Mutation("kept-though-too-big", "balance.h", "if (partner)\n\t\t\tforget(", "if (false)\n\t\t\tforget("),
     Mutation("service-before-not-forgotten", "balance.h", "forget_service_before(&packet->flow);", ";"),
     Mutation(
         "another-client-s-service-forgotten",
-        "connection.h",
+        "embryo.h",
         " || answer->destination_port != flow->source_port ||\n"
         "\t    !same_address(&answer->destination, &flow->source))",
         ")",
@@ -198,13 +196,52 @@ MUTATIONS = (
         " && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))",
         ")",
     ),
-    Mutation("service-forgotten-while-open", "connection.h", "return !is_over(answer);", "return false;"),
+    Mutation("service-forgotten-while-open", "embryo.h", "return !is_over(answer->flags);", "return false;"),
     Mutation(
         "service-forgotten-at-once",
-        "connection.h",
+        "embryo.h",
         "return client && tick - client->seen_tick <= 1;",
         "return false;",
     ),
+    Mutation("promoted-by-the-answer", "embryo.h", "return embryo->packets >=", "return embryo->answers ||"),
+    Mutation("syn-shows-life", "embryo.h", " && !(packet->tcp_flags & TCP_SYN);", ";"),
+    Mutation("reset-shows-life", "embryo.h", "!is_over(embryo->flags) && !(packet", "!(packet"),
+    Mutation("udp-unanswered-sooner", "embryo.h", "EMBRYO_TICKS 2 ", "EMBRYO_TICKS 1 "),
+    Mutation("udp-unanswered-later", "embryo.h", "EMBRYO_TICKS 2 ", "EMBRYO_TICKS 3 "),
+    Mutation(
+        "embryo-left-after-promotion", "embryo.h", "bpf_map_delete_elem(&embryos, &pair->partner_key);", ";"
+    ),
+    Mutation("another-s-hint", "embryo.h", "!embryo || !is_embryo_of(embryo, flow)", "!embryo"),
+    Mutation("hint-not-left", "balance.h", "leave_hint(hash, pair);", ";"),
+    Mutation(
+        "hint-without-its-port", "embryo.h", "pair->partner_key.destination_port,\n\t\t\t.tag", "0, .tag"
+    ),
+    Mutation("embryo-s-draining-ignored", "embryo.h", " || (endpoint->flags & ENDPOINT_DRAINING);", ";"),
+    Mutation("embryo-s-silence-ignored", "embryo.h", "((endpoint->flags & ENDPOINT_SILENT) ||", "("),
+    Mutation("embryo-s-way-kept", "balance.h", "if (embryo->seen_tick != tick)", "if (!embryo->seen_tick)"),
+    Mutation(
+        "another-s-embryo-written-over", "masquerade.h", "if (!is_embryo_of(there, flow))", "if (false)"
+    ),
+    Mutation("embryo-not-taken-up", "masquerade.h", "take_up(&pair->embryo, there);", ";"),
+    Mutation("no-way-is-given", "masquerade.h", "if (!yielded && pair->gives_way)", "if (false)"),
+    Mutation(
+        "way-is-given-at-once", "masquerade.h", "there->seen_tick > EMBRYO_TICKS;", "there->seen_tick >= 0;"
+    ),
+    Mutation(
+        "left-connection-in-the-way",
+        "masquerade.h",
+        "bpf_map_delete_elem(&connections, &pair->partner_key);",
+        ";",
+    ),
+    Mutation(
+        "answers-of-embryos-unseen",
+        "embryo.h",
+        "tick - embryo->seen_tick > 1)\n\t\tbpf_map_delete",
+        "false)\n\t\tbpf_map_delete",
+    ),
+    Mutation("partner-over-an-embryo", "connection.h", " || bpf_map_lookup_elem(&embryos, &key)", ""),
+    Mutation("error-about-an-answer", "embryo.h", "return &pair->entry;", "return NULL;"),
+    Mutation("error-about-an-unanswered-packet", "embryo.h", "return &pair->partner;", "return NULL;"),
     Mutation("silent-ignored", "connection.h", "(endpoint->flags & ENDPOINT_SILENT) || is_idle", "is_idle"),
     Mutation(
         "silent-for-tcp-too",

@@ -6,7 +6,18 @@ import pytest
 from scapy.layers.inet import TCP, UDP
 from scapy.packet import Packet, Raw
 
-from blixt_model.scene import POD, Scene, assert_next_untouched, datagram, port_of, syn
+from blixt_model.family import TCP as TCP_NUMBER
+from blixt_model.family import UDP as UDP_NUMBER
+from blixt_model.scene import (
+    POD,
+    Scene,
+    assert_next_untouched,
+    datagram,
+    establish,
+    opening,
+    port_of,
+    syn,
+)
 from blixt_model.tables import Opening
 from blixt_model.ways import Hook, Verdict
 
@@ -30,12 +41,16 @@ def test_only_what_begins_is_opened(scene: Scene) -> None:
     assert_left(scene, datagram(scene, POD))
     assert_left(scene, scene.ip(scene.names.client, scene.names.vip) / middle)
     assert scene.send(syn(scene, POD)).verdict == Verdict.REDIRECT
-    assert scene.tables.connections != {}
+    assert scene.tables.embryos != {}
 
 
-def test_known_flows_go_on(scene: Scene) -> None:
-    for packet in (syn(scene, POD), datagram(scene, POD)):
-        scene.send(packet)
+@pytest.mark.parametrize("answered", [False, True])
+def test_known_flows_go_on(scene: Scene, answered: bool) -> None:
+    for protocol in (TCP_NUMBER, UDP_NUMBER):
+        if answered:
+            establish(scene, POD, protocol)
+        else:
+            scene.send(opening(scene, POD, protocol))
     scene.comparison.set_opening(Opening.NOTHING)
     for packet in (syn(scene, POD), datagram(scene, POD)):
         assert scene.send(packet).verdict == Verdict.REDIRECT
@@ -45,7 +60,7 @@ def test_known_flows_go_on(scene: Scene) -> None:
 
 
 def test_a_flow_that_is_over_is_not_opened_again(scene: Scene) -> None:
-    scene.send(syn(scene, POD))
+    establish(scene, POD, TCP_NUMBER)
     reset = TCP(sport=33000, dport=port_of(POD), flags="R")
     scene.send(scene.ip(scene.names.client, scene.names.vip) / reset)
     scene.comparison.set_opening(Opening.NOTHING)

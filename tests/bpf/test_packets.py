@@ -18,6 +18,8 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from blixt_model.family import IPV4
+from blixt_model.family import TCP as TCP_NUMBER
+from blixt_model.family import UDP as UDP_NUMBER
 from blixt_model.scene import (
     EMPTY,
     POD,
@@ -28,9 +30,11 @@ from blixt_model.scene import (
     Scene,
     answer,
     answer_ip,
+    answer_to,
     assert_dropped,
     assert_next_untouched,
     datagram,
+    establish,
     port_of,
     syn,
     to_pod,
@@ -57,7 +61,7 @@ def test_other_traffic_goes_on(scene: Scene) -> None:
 def test_a_frame_for_another_host_goes_on(scene: Scene, to: str, handled: bool) -> None:
     outcome = scene.send(syn(scene, POD), to=to)
     assert (outcome.verdict != Verdict.NEXT) == handled
-    assert bool(outcome.changes.connections) == handled
+    assert bool(outcome.changes.embryos) == handled
 
 
 def test_a_cut_tcp_header_goes_on(scene: Scene) -> None:
@@ -195,15 +199,15 @@ def test_an_error_about_something_else_goes_on(scene: Scene) -> None:
 
 
 def test_xdp_takes_a_known_flow_that_leaves_by_a_device(scene: Scene) -> None:
-    scene.send(datagram(scene, REMOTE, source_port=40001))
+    establish(scene, REMOTE, UDP_NUMBER, 40001)
     outcome = scene.send(datagram(scene, REMOTE, source_port=40001), Hook.UPLINK_XDP)
     expected = scene.ip(scene.names.node, scene.names.remote, 63) / UDP(sport=40001, dport=8080)
     assert (outcome.verdict, outcome.packet) == (XdpVerdict.TX, to_router(expected / Raw(b"hello")))
 
 
 def test_xdp_leaves_udp_to_a_silent_endpoint_to_tc(scene: Scene) -> None:
-    for packet in (datagram(scene, REMOTE, source_port=40001), syn(scene, REMOTE)):
-        scene.send(packet)
+    establish(scene, REMOTE, UDP_NUMBER, 40001)
+    establish(scene, REMOTE, TCP_NUMBER)
     scene.change(REMOTE, flags=EndpointFlag.LIVE | EndpointFlag.SILENT)
     outcome = scene.send(datagram(scene, REMOTE, source_port=40001), Hook.UPLINK_XDP)
     assert outcome.verdict == XdpVerdict.PASS
@@ -213,7 +217,10 @@ def test_xdp_leaves_udp_to_a_silent_endpoint_to_tc(scene: Scene) -> None:
 def test_xdp_leaves_the_rest_to_tc(scene: Scene) -> None:
     unknown = syn(scene, REMOTE, flags="A")
     assert scene.send(unknown, Hook.UPLINK_XDP).verdict == XdpVerdict.PASS
-    scene.send(syn(scene, REMOTE))
+    opened = scene.send(syn(scene, REMOTE))
+    assert scene.send(unknown, Hook.UPLINK_XDP).verdict == XdpVerdict.PASS
+    answer_to(scene, opened)
+    scene.send(unknown)
     assert scene.send(syn(scene, REMOTE, flags="A"), Hook.UPLINK_XDP).verdict == XdpVerdict.TX
     assert scene.send(syn(scene, REMOTE, flags="FA"), Hook.UPLINK_XDP).verdict == XdpVerdict.PASS
     scene.comparison.age(1)

@@ -14,6 +14,8 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from blixt_model.family import IPV4
+from blixt_model.family import TCP as TCP_NUMBER
+from blixt_model.family import UDP as UDP_NUMBER
 from blixt_model.scene import (
     EMPTY,
     NARROW,
@@ -26,6 +28,7 @@ from blixt_model.scene import (
     assert_dropped,
     assert_next_untouched,
     datagram,
+    establish,
     flow_of,
     port_of,
     syn,
@@ -63,7 +66,7 @@ def test_both_directions_are_counted(scene: Scene) -> None:
 
 
 def test_an_endpoint_that_is_gone_resets_tcp(scene: Scene) -> None:
-    scene.send(syn(scene, POD))
+    establish(scene, POD, TCP_NUMBER)
     scene.change(POD, generation=2)
     outcome = scene.send(syn(scene, POD, flags="PA", seq=7, ack=99))
     reset = TCP(sport=port_of(POD), dport=33000, flags="R", seq=99, window=0)
@@ -73,27 +76,27 @@ def test_an_endpoint_that_is_gone_resets_tcp(scene: Scene) -> None:
 
 
 def test_udp_moves_when_its_endpoint_is_gone(scene: Scene) -> None:
-    scene.send(datagram(scene, POD))
+    establish(scene, POD, UDP_NUMBER)
     scene.change(POD, generation=2)
     outcome = scene.send(datagram(scene, POD))
-    moved = scene.tables.connections[flow_of(scene, POD, 17)]
+    (moved,) = scene.tables.embryos.values()
     assert (outcome.verdict, moved.generation, moved.packets) == (Verdict.REDIRECT, 2, 1)
 
 
-@pytest.mark.parametrize(("ticks", "packets"), [(120, 2), (121, 1)])
+@pytest.mark.parametrize(("ticks", "packets"), [(120, 3), (121, 1)])
 def test_udp_begins_anew_after_120_ticks(scene: Scene, ticks: int, packets: int) -> None:
-    scene.send(datagram(scene, POD))
+    establish(scene, POD, UDP_NUMBER)
     scene.comparison.age(ticks)
     scene.send(datagram(scene, POD))
     assert scene.tables.connections[flow_of(scene, POD, 17)].packets == packets
 
 
 def test_a_draining_endpoint_keeps_its_connections(scene: Scene) -> None:
-    scene.send(syn(scene, POD))
+    establish(scene, POD, TCP_NUMBER)
     scene.change(POD, flags=EndpointFlag.LIVE | EndpointFlag.LOCAL | EndpointFlag.DRAINING)
     outcome = scene.send(syn(scene, POD, flags="A"))
     assert outcome.verdict == Verdict.REDIRECT
-    assert scene.tables.connections[flow_of(scene, POD, 6)].packets == 2
+    assert scene.tables.connections[flow_of(scene, POD, 6)].packets == 3
 
 
 _LOCAL_AND_SILENT = EndpointFlag.LIVE | EndpointFlag.LOCAL | EndpointFlag.SILENT
@@ -101,35 +104,35 @@ _LOCAL_AND_SILENT = EndpointFlag.LIVE | EndpointFlag.LOCAL | EndpointFlag.SILENT
 
 @pytest.mark.parametrize("more", [0, EndpointFlag.DRAINING], ids=["silent", "and draining"])
 def test_tcp_to_a_silent_endpoint_goes_on(scene: Scene, more: int) -> None:
-    scene.send(syn(scene, POD))
+    establish(scene, POD, TCP_NUMBER)
     scene.change(POD, flags=_LOCAL_AND_SILENT | more)
     scene.comparison.change_slot(POD, Slot(0xFFFFFFFF, REMOTE, REMOTE))
     outcome = scene.send(syn(scene, POD, flags="A"))
     expected = TCP(sport=33000, dport=8080, flags="A")
     assert outcome.packet == to_pod(scene.ip(scene.names.client, scene.names.pod, 63) / expected)
-    assert scene.tables.connections[flow_of(scene, POD, 6)].packets == 2
+    assert scene.tables.connections[flow_of(scene, POD, 6)].packets == 3
 
 
 @pytest.mark.parametrize("more", [0, EndpointFlag.DRAINING], ids=["silent", "and draining"])
 def test_udp_leaves_a_silent_endpoint(scene: Scene, more: int) -> None:
-    scene.send(datagram(scene, POD, source_port=40001))
+    establish(scene, POD, UDP_NUMBER, 40001)
     scene.change(POD, flags=_LOCAL_AND_SILENT | more)
     scene.comparison.change_slot(POD, Slot(0xFFFFFFFF, REMOTE, REMOTE))
     outcome = scene.send(datagram(scene, POD, source_port=40001))
     expected = UDP(sport=40001, dport=8080) / Raw(b"hello")
     assert outcome.packet == to_router(scene.ip(scene.names.node, scene.names.remote, 63) / expected)
-    assert len(scene.tables.connections) == 2
+    assert (len(scene.tables.connections), len(scene.tables.embryos)) == (0, 1)
 
 
 def test_udp_stays_with_an_endpoint_that_only_drains(scene: Scene) -> None:
-    scene.send(datagram(scene, POD))
+    establish(scene, POD, UDP_NUMBER)
     scene.change(POD, flags=EndpointFlag.LIVE | EndpointFlag.LOCAL | EndpointFlag.DRAINING)
     scene.send(datagram(scene, POD))
-    assert scene.tables.connections[flow_of(scene, POD, 17)].packets == 2
+    assert scene.tables.connections[flow_of(scene, POD, 17)].packets == 3
 
 
 def test_a_syn_after_both_fins_begins_anew(scene: Scene) -> None:
-    scene.send(syn(scene, POD))
+    establish(scene, POD, TCP_NUMBER)
     scene.send(syn(scene, POD, flags="FA"))
     closing = TCP(sport=8080, dport=33000, flags="FA")
     scene.send(scene.ip(scene.names.pod, scene.names.client) / closing, Hook.POD_INGRESS)
@@ -140,7 +143,7 @@ def test_a_syn_after_both_fins_begins_anew(scene: Scene) -> None:
 
 
 def test_an_evicted_partner_is_put_back_in_the_next_tick(scene: Scene) -> None:
-    scene.send(syn(scene, POD))
+    establish(scene, POD, TCP_NUMBER)
     (partner,) = [flow for flow, entry in scene.tables.connections.items() if entry.is_reply]
     scene.comparison.evict(partner)
     scene.send(syn(scene, POD, flags="A"))
@@ -162,6 +165,16 @@ def test_too_big_is_answered_with_the_mtu(scene: Scene) -> None:
     quoted = Raw(bytes(packet)[: scene.family.header_size + 8])
     assert outcome.changes.drops == [DropReason.TOO_BIG]
     assert outcome.packet == answer(answer_ip(scene) / error / quoted)
+
+
+def test_too_big_to_begin_anew_leaves_nothing_of_the_old_connection(scene: Scene) -> None:
+    establish(scene, NARROW, TCP_NUMBER)
+    scene.send(syn(scene, NARROW, flags="R"))
+    packet = syn(scene, NARROW) / Raw(bytes(1400))
+    if scene.family is IPV4:
+        packet.flags = "DF"
+    assert scene.send(packet).changes.drops == [DropReason.TOO_BIG]
+    assert (scene.tables.connections, scene.tables.embryos) == ({}, {})
 
 
 def test_too_big_without_df_is_the_stack_s_to_cut(scene: Scene) -> None:
@@ -192,7 +205,7 @@ def test_a_new_flow_to_a_pod_of_this_node(scene: Scene) -> None:
     expected = TCP(sport=33000, dport=8080, flags="S", seq=1)
     assert outcome.verdict == Verdict.REDIRECT
     assert outcome.packet == to_pod(scene.ip(scene.names.client, scene.names.pod, 63) / expected)
-    assert len(scene.tables.connections) == 2
+    assert (len(scene.tables.connections), len(scene.tables.embryos)) == (0, 1)
 
 
 def test_what_is_no_service_goes_on(scene: Scene) -> None:

@@ -14,6 +14,8 @@ from scapy.layers.inet import TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from blixt_model.family import TCP as TCP_NUMBER
+from blixt_model.family import UDP as UDP_NUMBER
 from blixt_model.scene import (
     ALSO_POD,
     ALSO_REMOTE,
@@ -22,7 +24,9 @@ from blixt_model.scene import (
     Scene,
     assert_dropped,
     datagram,
+    establish,
     flow_of,
+    opening,
     port_of,
     syn,
     to_pod,
@@ -35,14 +39,7 @@ pytestmark = pytest.mark.bpf
 
 #: The ports to masquerade to, of the tests' settings.
 PORTS = (40000, 40001, 40002)
-TCP_NUMBER, UDP_NUMBER = 6, 17
 BOTH = pytest.mark.parametrize("protocol", [TCP_NUMBER, UDP_NUMBER], ids=["TCP", "UDP"])
-
-
-def opening(scene: Scene, service: int, protocol: int, source_port: int = 33000) -> Packet:
-    if protocol == TCP_NUMBER:
-        return syn(scene, service, source_port)
-    return datagram(scene, service, source_port)
 
 
 def transport(protocol: int, source_port: int, destination_port: int) -> Packet:
@@ -93,9 +90,6 @@ def test_a_client_with_one_port_on_two_services_keeps_both_connections(
     sent = opening(scene, ALSO_POD, protocol, port).payload
     sent.dport = 8080
     assert second.packet == to_pod(scene.ip(scene.names.client, scene.names.pod, 63) / sent)
-    assert scene.tables.connections[flow_of(scene, ALSO_POD, protocol, own)].flags == (
-        ConnectionFlag.MASQUERADED
-    )
     assert pod_replies(scene, own, protocol).packet == reply_from(scene, POD, protocol, own)
     assert pod_replies(scene, port, protocol).packet == reply_from(scene, ALSO_POD, protocol, own)
 
@@ -133,18 +127,18 @@ def test_a_tcp_connection_that_is_over_leaves_its_port(
     ("replied", "ticks", "is_over"), [(True, 120, False), (True, 121, True), (False, 500, False)]
 )
 def test_an_idle_udp_flow_leaves_its_port(scene: Scene, replied: bool, ticks: int, is_over: bool) -> None:
-    """Where no reply was ever seen, none is known to be missing."""
-    scene.send(datagram(scene, POD))
+    """What was never answered, and is no connection for that, gives way where no port is free."""
     if replied:
-        pod_replies(scene, 33000)
+        establish(scene, POD, UDP_NUMBER)
+    else:
+        scene.send(datagram(scene, POD))
     scene.comparison.age(ticks)
     assert (port_left_with(scene.send(datagram(scene, ALSO_POD))) == 33000) == is_over
 
 
 def test_a_udp_flow_that_only_sends_keeps_its_port(scene: Scene) -> None:
     """It was answered once, long ago."""
-    scene.send(datagram(scene, POD))
-    pod_replies(scene, 33000)
+    establish(scene, POD, UDP_NUMBER)
     for _ in range(2):
         scene.comparison.age(100)
         scene.send(datagram(scene, POD))
@@ -153,7 +147,7 @@ def test_a_udp_flow_that_only_sends_keeps_its_port(scene: Scene) -> None:
 
 
 def test_a_udp_flow_that_is_only_answered_keeps_its_port(scene: Scene) -> None:
-    scene.send(datagram(scene, POD))
+    establish(scene, POD, UDP_NUMBER)
     for _ in range(2):
         scene.comparison.age(100)
         pod_replies(scene, 33000)
@@ -161,8 +155,7 @@ def test_a_udp_flow_that_is_only_answered_keeps_its_port(scene: Scene) -> None:
 
 
 def test_an_idle_udp_flow_without_its_client_s_entry_leaves_its_port(scene: Scene) -> None:
-    scene.send(datagram(scene, POD))
-    pod_replies(scene, 33000)
+    establish(scene, POD, UDP_NUMBER)
     scene.comparison.evict(flow_of(scene, POD, UDP_NUMBER))
     scene.comparison.age(121)
     assert port_left_with(scene.send(datagram(scene, ALSO_POD))) == 33000
@@ -170,8 +163,7 @@ def test_an_idle_udp_flow_without_its_client_s_entry_leaves_its_port(scene: Scen
 
 def test_a_client_that_went_elsewhere_holds_no_port_of_its_old_endpoint(scene: Scene) -> None:
     """Its entry was evicted, and the next packet led to another endpoint."""
-    scene.send(datagram(scene, POD))
-    pod_replies(scene, 33000)
+    establish(scene, POD, UDP_NUMBER)
     scene.comparison.evict(flow_of(scene, POD, UDP_NUMBER))
     scene.comparison.age(121)
     scene.comparison.change_slot(POD, Slot(0xFFFFFFFF, REMOTE, REMOTE))
@@ -181,13 +173,12 @@ def test_a_client_that_went_elsewhere_holds_no_port_of_its_old_endpoint(scene: S
 
 def lose_port(scene: Scene, protocol: int, service: int, also: int, port: int) -> None:
     """A connection of `service` ends, and one of `also` takes its port; the first one's entry is left."""
-    scene.send(opening(scene, service, protocol, port))
+    establish(scene, service, protocol, port)
     if protocol == TCP_NUMBER:
         scene.send(syn(scene, service, port, flags="R"))
     else:
-        (pod_replies if service == POD else remote_replies)(scene, port, protocol)
         scene.comparison.age(121)
-    assert port_left_with(scene.send(opening(scene, also, protocol, port))) == port
+    assert port_left_with(establish(scene, also, protocol, port)) == port
 
 
 @BOTH
@@ -223,10 +214,10 @@ def test_a_flow_s_late_end_doesn_t_mark_its_lost_port_s_owner(
 
 
 def test_an_old_endpoint_s_reset_doesn_t_mark_the_client_s_new_connection(scene: Scene) -> None:
-    scene.send(syn(scene, POD, 40001))
+    establish(scene, POD, TCP_NUMBER, 40001)
     scene.comparison.evict(flow_of(scene, POD, TCP_NUMBER, 40001))
     scene.comparison.change_slot(POD, Slot(0xFFFFFFFF, REMOTE, REMOTE))
-    scene.send(syn(scene, POD, 40001))
+    establish(scene, POD, TCP_NUMBER, 40001)
     new = flow_of(scene, POD, TCP_NUMBER, 40001)
     before = entries(scene)[new]
     reset = TCP(sport=8080, dport=40001, flags="R")
@@ -242,17 +233,22 @@ def test_a_flow_whose_entry_was_evicted_gets_its_port_again(
     scene: Scene, service: int, also: int, protocol: int
 ) -> None:
     for wanted in (service, also):
-        first = scene.send(opening(scene, wanted, protocol, 40001))
+        first = establish(scene, wanted, protocol, 40001)
         scene.comparison.evict(flow_of(scene, wanted, protocol, 40001))
         again = scene.send(opening(scene, wanted, protocol, 40001))
         assert port_left_with(again) == port_left_with(first)
+        assert flow_of(scene, wanted, protocol, 40001)
 
 
 def test_a_client_s_entry_is_never_written_over(scene: Scene) -> None:
     """A pod's connection to a service is over; that service's address writes, as if it were a client."""
     names = scene.names
     to_remote = port_of(REMOTE)
-    for flags in ("S", "R"):
+    for flags in ("S", "answer", "A", "R"):
+        if flags == "answer":
+            packet = scene.ip(names.remote, names.pod) / TCP(sport=8080, dport=8080, flags="SA")
+            scene.send(packet)
+            continue
         packet = scene.ip(names.pod, names.vip) / TCP(sport=8080, dport=to_remote, flags=flags)
         scene.send(packet, Hook.POD_INGRESS)
     (key,) = [flow for flow, entry in scene.tables.connections.items() if not entry.is_reply]
@@ -265,7 +261,7 @@ def test_a_client_s_entry_is_never_written_over(scene: Scene) -> None:
 @BOTH
 def test_ports_of_a_client_s_own_address_run_out(scene: Scene, protocol: int) -> None:
     for port in (*PORTS, 33000):
-        assert port_left_with(scene.send(opening(scene, POD, protocol, port))) == port
+        assert port_left_with(establish(scene, POD, protocol, port)) == port
     before = entries(scene)
     outcome = scene.send(opening(scene, ALSO_POD, protocol))
     assert_dropped(outcome, DropReason.PORTS_EXHAUSTED)

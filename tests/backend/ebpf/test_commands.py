@@ -209,6 +209,54 @@ def test_states(root: Path, flags: int, answered: int, state: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "answers", "state"), [(0, 0, "embryonic"), (32, 1, "embryonic"), (16 | 32, 1, "closed")]
+)
+def test_a_flow_that_is_no_connection_yet_is_shown_as_such(
+    root: Path, flags: int, answers: int, state: str
+) -> None:
+    record_embryo(root, 4000, flags, answers)
+    (row,) = as_json(root, "connections", "--vip", "203.0.113.7:80")
+    assert row.pop("seen_seconds_ago") <= 3
+    assert row == {
+        "family": "ipv4",
+        "protocol": "TCP",
+        "client": "198.51.100.5",
+        "client_port": 4000,
+        "service": "203.0.113.7",
+        "service_port": 80,
+        "service_name": "demo/gw.tcp:80/TCP",
+        "endpoint": "10.0.0.2",
+        "endpoint_port": 80,
+        "masquerade": "192.0.2.1",
+        "masquerade_port": 6000,
+        "state": state,
+        "packets_in": 2,
+        "bytes_in": 120,
+        "packets_out": answers,
+        "bytes_out": answers * 60,
+    }
+    assert as_json(root, "connections", "--endpoint", "10.0.0.1") == []
+
+
+def test_a_connection_is_shown_once_while_its_embryo_is_there_too(root: Path) -> None:
+    record_embryo(root, 4000, 32, 1)
+    record(root, 4000, answered=3)
+    assert [row["state"] for row in as_json(root, "connections")] == ["established"]
+
+
+def record_embryo(root: Path, client: int, flags: int, answers: int) -> None:
+    """Of a masqueraded TCP flow, as the programs write it."""
+    tick = time.clock_gettime_ns(time.CLOCK_MONOTONIC) >> TICK_SHIFT
+    way = (3, 1500, 1, bytes(6), bytes(6))
+    ends = (ip("198.51.100.5"), ip("203.0.113.7"), port(client), port(80))
+    with BpfMap.open(Pins(root).maps(IPV4) / "embryos") as table:
+        table.update(
+            IPV4.flow.pack(ip("10.0.0.2"), ip("192.0.2.1"), port(80), port(2000 + client), 6),
+            IPV4.embryo.pack(*ends, 2, 0, 1, tick, tick, *way, 2 | flags, 2, answers, 120, answers * 60),
+        )
+
+
+@pytest.mark.parametrize(
     ("arguments", "found"),
     [
         (("--vip", "203.0.113.7"), 2),

@@ -22,6 +22,7 @@ STRUCTURES = [
     "slot",
     "endpoint",
     "connection",
+    "embryo",
     "device",
     "source_range",
     "affinity_key",
@@ -74,6 +75,9 @@ def test_fields_have_the_compiled_names(family: Layout) -> None:
     names = [field.name for field in shape_of(family, "connection").fields]
     ours = [name.removesuffix(".word").removeprefix("way.") for name in names]
     assert ours == list(layout.CONNECTION_FIELDS)
+    names = [field.name for field in shape_of(family, "embryo").fields]
+    ours = [name.removesuffix(".word").removeprefix("way.") for name in names]
+    assert ours == list(layout.EMBRYO_FIELDS)
     names = [field.name for field in shape_of(family, "service_counters").fields]
     assert names == list(layout.COUNTER_FIELDS)
 

@@ -32,16 +32,17 @@ def test_every_option_counts() -> None:
     given = (
         "--interface eth0 --interface ens* --pod-interface x* --xdp native --pin-root rel --max-services 1"
     )
-    more = "--max-endpoints 2 --max-connections 3 --masquerade-ports 5000-5999 --socket-lb on --cgroup /c"
+    more = "--max-endpoints 2 --max-connections 3 --max-embryos 4 --masquerade-ports 5000-5999"
+    sockets = "--socket-lb on --cgroup /c"
     ranges = "--nodeport-addresses 10.0.0.0/8,fd00::/8 --nodeport-addresses 192.0.2.0/24"
-    found = parsed(*given.split(), *more.split(), *ranges.split())
+    found = parsed(*given.split(), *more.split(), *sockets.split(), *ranges.split())
     assert found == Settings(
         interfaces=("eth0", "ens*"),
         pod_interfaces=("x*",),
         node_ports=parse(["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"]),
         xdp=XdpMode.NATIVE,
         pin_root=Path("rel").absolute(),
-        sizes=Sizes(1, 2, 3),
+        sizes=Sizes(1, 2, 3, 4),
         masquerade_ports=PortRange(5000, 1000),
         socket_lb=SocketMode.ON,
         cgroup=Path("/c"),

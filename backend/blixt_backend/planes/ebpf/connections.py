@@ -1,7 +1,8 @@
 """The connections that are pinned, as plain data. Nothing here writes.
 
 Both entries of a connection are found in one pass over the map, thousands a system call; what is not wanted
-is dropped on the way, so memory goes with what is.
+is dropped on the way, so memory goes with what is. Flows that are no connections yet have a map of their own,
+which is read first: one that becomes a connection meanwhile is found in both, and shown as what it became.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Any, NamedTuple
 
 from blixt_backend.model import Protocol
 from blixt_backend.planes.ebpf.inspect import Row, families
-from blixt_backend.planes.ebpf.layout import CONNECTION_FIELDS, TICK_SHIFT, ConnectionFlag, Layout
+from blixt_backend.planes.ebpf.layout import (
+    CONNECTION_FIELDS,
+    EMBRYO_FIELDS,
+    TICK_SHIFT,
+    ConnectionFlag,
+    Layout,
+)
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
 
@@ -56,13 +63,16 @@ class Flow(NamedTuple):
     key: FlowKey
     entry: Entry
     reply: Entry | None
+    embryonic: bool = False
 
     @property
     def state(self) -> str:
-        """new, established, closing or closed."""
+        """embryonic, new, established, closing or closed."""
         entry, reply = self.entry, self.reply
         flags = entry[_FLAGS] | reply[_FLAGS] if reply else entry[_FLAGS]
         if not flags & _ENDING:
+            if self.embryonic:
+                return "embryonic"
             return "established" if reply and reply[_PACKETS] else "new"
         return "closed" if flags & _RESET or flags & _BOTH_FINS == _BOTH_FINS else "closing"
 
@@ -130,6 +140,7 @@ def flows(pins: Pins, wanted: ConnectionFilter | None = None) -> Iterator[Flow]:
     wanted = wanted or ConnectionFilter()
     every = wanted == ConnectionFilter()
     for layout in families(pins):
+        embryos = {flow.key: flow for flow in _embryos(pins, layout, wanted)}
         clients: list[tuple[FlowKey, Entry]] = []
         replies: dict[FlowKey, Entry] = {}
         with BpfMap.open(pins.maps(layout) / "connections") as opened:
@@ -144,7 +155,41 @@ def flows(pins: Pins, wanted: ConnectionFilter | None = None) -> Iterator[Flow]:
                     elif every or wanted.takes(key[1], key[3], value[_DESTINATION]):
                         clients.append((key, value))
         for key, entry in clients:
+            embryos.pop(key, None)
             yield Flow(layout, key, entry, replies.get(_answer(key, entry)))
+        yield from embryos.values()
+
+
+def _embryos(pins: Pins, layout: Layout, wanted: ConnectionFilter) -> Iterator[Flow]:
+    with BpfMap.open(pins.maps(layout) / "embryos") as opened:
+        for keys, values in opened.chunks():
+            for key, value in zip(
+                layout.flow.iter_unpack(keys), layout.embryo.iter_unpack(values), strict=True
+            ):
+                if wanted.takes(value[_DESTINATION], value[_DESTINATION_PORT], key[0]):
+                    yield _embryo(layout, key, value)
+
+
+def _embryo(layout: Layout, key: FlowKey, value: Entry) -> Flow:
+    """As a connection's entries would be. `key` is of the endpoint's packets."""
+    row = dict(zip(EMBRYO_FIELDS, value, strict=True))
+    flags = row["flags"] & ~ConnectionFlag.ANSWERED.value
+    counted = {"address_difference": 0, "port_difference": 0, "flags": flags}
+    source, destination, source_port, destination_port, protocol = key
+    ends = {
+        "source": destination,
+        "destination": source,
+        "source_port": destination_port,
+        "destination_port": source_port,
+    }
+    client = tuple((row | counted | ends)[field] for field in CONNECTION_FIELDS)
+    client_key = value[_SOURCE], value[_DESTINATION], value[_SOURCE_PORT], value[_DESTINATION_PORT], protocol
+    reply = None
+    if row["answers"]:
+        ends = dict(zip(("destination", "source", "destination_port", "source_port"), value[:4], strict=True))
+        ends |= {"packets": row["answers"], "bytes": row["answer_bytes"], "flags": flags | _REPLY}
+        reply = tuple((row | counted | ends)[field] for field in CONNECTION_FIELDS)
+    return Flow(layout, client_key, client, reply, embryonic=True)
 
 
 def connections(pins: Pins, wanted: ConnectionFilter | None = None) -> Iterator[Row]:

@@ -38,7 +38,7 @@ from blixt_backend.planes.ebpf.slots import SlotReader
 from blixt_backend.planes.ebpf.sockets import SOCKETS, is_of_sockets
 
 Row = dict[str, Any]
-_COUNTED = ("services", "endpoints", "source_ranges", "devices", "connections", "affinities")
+_COUNTED = ("services", "endpoints", "source_ranges", "devices", "connections", "embryos", "affinities")
 
 
 class NothingPinnedError(Exception):

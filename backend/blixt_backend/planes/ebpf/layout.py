@@ -38,6 +38,7 @@ class ConnectionFlag(IntFlag):
     FIN_CLIENT = 1 << 2
     FIN_ENDPOINT = 1 << 3
     RESET = 1 << 4
+    ANSWERED = 1 << 5
 
 
 class DeviceFlag(IntFlag):
@@ -95,6 +96,7 @@ class Layout:
     slot: Struct  # threshold, endpoint, alias
     endpoint: Struct  # address and port joined, flags, generation, service
     connection: Struct  # in the order of CONNECTION_FIELDS
+    embryo: Struct  # in the order of EMBRYO_FIELDS
     device: Struct  # address, flags
     source_range: Struct  # prefix length, service (4 bytes), address
     affinity_key: Struct  # service, client
@@ -127,6 +129,27 @@ CONNECTION_FIELDS: Final = (
     "packets",
     "bytes",
 )
+EMBRYO_FIELDS: Final = (
+    "source",
+    "destination",
+    "source_port",
+    "destination_port",
+    "endpoint",
+    "generation",
+    "service",
+    "born_tick",
+    "seen_tick",
+    "device",
+    "mtu",
+    "via",
+    "to_mac",
+    "from_mac",
+    "flags",
+    "packets",
+    "answers",
+    "bytes",
+    "answer_bytes",
+)
 
 
 def _layout(name: str, size: int) -> Layout:
@@ -139,6 +162,7 @@ def _layout(name: str, size: int) -> Layout:
         slot=Struct("=3I"),
         endpoint=Struct(f"={size + 2}sHII"),
         connection=Struct(f"={size}s{size}s2s2sHHIIIIIIHH6s6sQQ"),
+        embryo=Struct(f"={size}s{size}s2s2sIIIIIIHH6s6sHBBII"),
         device=Struct(f"={size}sI"),
         source_range=Struct(f"=I4s{size}s"),
         affinity_key=Struct(f"=I{size}s"),

@@ -147,6 +147,15 @@ def options() -> list[click.Parameter]:
             "the least recently used go.",
         ),
         click.Option(
+            ["--max-embryos"],
+            type=entries,
+            default=sizes.embryos,
+            show_default=True,
+            help="Most flows that are no connections yet (nothing has answered, or the client has sent "
+            "nothing since), for each IP family; the least recently used go. A flood of new flows throws out "
+            "these, and no connection.",
+        ),
+        click.Option(
             ["--masquerade-ports"],
             type=PortRangeType(),
             default="1024-29999",
@@ -184,6 +193,7 @@ def settings(
     max_services: int,
     max_endpoints: int,
     max_connections: int,
+    max_embryos: int,
     masquerade_ports: PortRange,
     socket_lb: str,
     cgroup: Path | None,
@@ -205,7 +215,7 @@ def settings(
         node_ports=node_ports,
         xdp=XdpMode(xdp),
         pin_root=pin_root.absolute(),
-        sizes=Sizes(max_services, max_endpoints, max_connections),
+        sizes=Sizes(max_services, max_endpoints, max_connections, max_embryos),
         masquerade_ports=masquerade_ports,
         socket_lb=mode,
         cgroup=cgroup,

@@ -156,6 +156,7 @@ class EbpfPlane(Plane):
             "masquerade_port_first": ports.first,
             "masquerade_port_count": ports.count,
             "checksum_ipv6_flag": checksum_ipv6_flag(),
+            "hint_count": self._settings.sizes.embryos,
         }
         for layout in FAMILIES:
             folder = self._pins.maps(layout)

@@ -12,6 +12,7 @@ class Sizes:
     services: int = 65536
     endpoints: int = 262144
     connections: int = 524288
+    embryos: int = 65536
 
     def by_map(self) -> dict[str, int]:
         return {
@@ -21,6 +22,8 @@ class Sizes:
             "slots": 2 * self.endpoints,
             "endpoints": self.endpoints + 1,  # index 0 is taken
             "connections": self.connections,
+            "embryos": self.embryos,
+            "hints": self.embryos,
             "affinities": max(self.connections // 8, 1),
             "sockets": max(self.connections // 4, 1),
         }
@@ -34,6 +37,7 @@ OPTION_OF = {
     "slots": "--max-endpoints",
     "endpoints": "--max-endpoints",
     "connections": "--max-connections",
+    "embryos": "--max-embryos",
     "affinities": "--max-connections",
     "sockets": "--max-connections",
 }
