@@ -176,7 +176,8 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	if (!pair)
 		return VERDICT_DROP;
 	hash = hash_flow(&packet->flow);
-	reason = choose(service, &packet->flow, hook == FROM_NETWORK, hash, tick, &choice);
+	reason = choose(service, &packet->flow, hook == FROM_NETWORK, hash_for_choice(service, &packet->flow, hash),
+			tick, &choice);
 	if (old && reason == DROP_NONE)
 		partner = partner_to_reuse(packet, old, &choice, pair, hook);
 	if (old && !partner)

@@ -3,31 +3,11 @@
 #pragma once
 
 #include "endpoint.h"
+#include "hash.h"
+#include "maglev.h"
 #include "maps.h"
 #include <bpf/bpf_endian.h>
 #include <linux/in.h>
-
-/* By userspace: the same as long as the node's pins live, so that a flow thrown out of the LRU finds its endpoint again. */
-const volatile __u64 hash_seed = 0;
-
-#define HASH_MULTIPLIER 0x9E3779B97F4A7C15ULL /* 2^64 / golden ratio */
-
-static __always_inline __u64 mix(__u64 hash, __u32 word)
-{
-	hash = (hash ^ word) * HASH_MULTIPLIER;
-	return hash ^ hash >> 32;
-}
-
-static __always_inline __u64 hash_flow(const struct flow *flow)
-{
-	const __u32 *word = (const __u32 *)flow;
-	__u64 hash = hash_seed;
-
-#pragma unroll
-	for (int i = 0; i < (int)(sizeof(*flow) / sizeof(*word)); i++)
-		hash = mix(hash, word[i]);
-	return hash;
-}
 
 struct choice {
 	__u32 endpoint;
@@ -97,19 +77,37 @@ static __always_inline void remember_affinity(const struct service *service, con
 	bpf_map_update_elem(&affinities, &key, &affinity, BPF_ANY);
 }
 
-static __always_inline enum drop_reason choose_by_slot(const struct slot_range *range, __u64 hash,
-						       struct choice *choice)
+/* What a slot names. */
+static __always_inline enum drop_reason take_choice(__u32 endpoint, struct choice *choice)
 {
-	__u32 index = range->first + (__u32)(((hash >> 32) * range->count) >> 32);
-	struct slot *slot = bpf_map_lookup_elem(&slots, &index);
-	__u32 endpoint;
-
-	if (!slot)
-		return DROP_NO_ENDPOINT;
-	endpoint = (__u32)hash < slot->threshold ? slot->endpoint : slot->alias;
 	if (endpoint == ENDPOINT_REJECT)
 		return DROP_REJECT_SHARE;
 	return take_endpoint(endpoint, choice) ? DROP_NONE : DROP_NO_ENDPOINT;
+}
+
+static __always_inline enum drop_reason choose_by_slot(const struct slot_range *range, __u64 hash,
+						       struct choice *choice)
+{
+	__u32 index = range->first + below(range->count, hash);
+	struct slot *slot = bpf_map_lookup_elem(&slots, &index);
+
+	if (!slot)
+		return DROP_NO_ENDPOINT;
+	return take_choice((__u32)hash < slot->threshold ? slot->endpoint : slot->alias, choice);
+}
+
+static __always_inline enum drop_reason choose_by_maglev(const struct slot_range *range, __u64 hash,
+							 struct choice *choice)
+{
+	__u32 *endpoint = maglev_slot(range->first, below(range->count, hash));
+
+	return endpoint ? take_choice(*endpoint, choice) : DROP_NO_ENDPOINT;
+}
+
+/* What an endpoint is chosen for a packet by; `hash` is this node's of the flow. */
+static __always_inline __u64 hash_for_choice(const struct service *service, const struct flow *flow, __u64 hash)
+{
+	return service->flags & SERVICE_MAGLEV ? hash_everywhere(flow, service->affinity_ticks) : hash;
 }
 
 /*
@@ -129,6 +127,8 @@ static __always_inline enum drop_reason choose(const struct service *service, co
 		return service->flags & drop_when_empty ? DROP_POLICY_LOCAL : DROP_NO_ENDPOINT;
 	if (service->affinity_ticks && choose_by_affinity(service, flow, tick, choice))
 		reason = DROP_NONE;
+	else if (service->flags & SERVICE_MAGLEV)
+		reason = choose_by_maglev(range, hash, choice);
 	else
 		reason = choose_by_slot(range, hash, choice);
 	if (reason == DROP_NONE && service->affinity_ticks)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps, all pinned by name. Userspace sets max_entries before loading; what stands here is for tests.
- * services, slots, endpoints, source_ranges and devices are written by userspace only, the rest by the programs.
+ * services, slots, endpoints, source_ranges and devices are written by userspace only, the rest by the programs (maglev
+ * by one that userspace runs, see build.h).
  */
 #pragma once
 
@@ -21,6 +22,7 @@
 
 MAP(services, BPF_MAP_TYPE_HASH, struct frontend, struct service, 65536, 0);
 MAP(slots, BPF_MAP_TYPE_ARRAY, __u32, struct slot, 524288, 0);
+MAP(maglev, BPF_MAP_TYPE_ARRAY, __u32, struct maglev_part, 65536, 0);
 MAP(endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, 262144, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range, __u32, 65536, BPF_F_NO_PREALLOC);
 MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, 0);

@@ -40,7 +40,7 @@ struct frontend {
 };
 SIZED(struct frontend, 8, 20);
 
-/* A service's slots: `count` of them from index `first` of the slots array. */
+/* A service's slots: `count` of them from index `first` of the slots array; by Maglev, see struct maglev_part. */
 struct slot_range {
 	__u32 first;
 	__u32 count;
@@ -51,6 +51,7 @@ enum service_flag {
 	SERVICE_DROP_INSIDE = 1 << 1,      /* no slot for clients inside: drop (policy Local), else refuse */
 	SERVICE_DROP_OUTSIDE = 1 << 2,     /* the same for clients outside */
 	SERVICE_DROP_UDP_REJECTS = 1 << 3, /* a reject share of UDP is dropped, not answered (Gateway API) */
+	SERVICE_MAGLEV = 1 << 4,           /* its ranges are tables of the maglev array */
 };
 
 struct service {
@@ -69,6 +70,27 @@ struct slot {
 	__u32 alias;
 };
 SIZED(struct slot, 12, 12);
+
+#define MAGLEV_PART 16
+
+/*
+ * Maglev tables stand in one array, 16 slots an entry, so that no slot takes more than its 4 bytes. A table's slots begin
+ * with entry `first` of its range; the entry before that is its head.
+ */
+struct maglev_part {
+	__u32 endpoint[MAGLEV_PART];
+};
+SIZED(struct maglev_part, 64, 64);
+
+#define MAGLEV_DIGEST 4
+
+/* Of what the table was built from, by userspace, so that a table is known again; all zero while it is being built. */
+struct maglev_head {
+	__u32 digest[MAGLEV_DIGEST];
+	__u32 count;
+	__u32 zero[MAGLEV_PART - MAGLEV_DIGEST - 1];
+};
+SIZED(struct maglev_head, 64, 64);
 
 #define ENDPOINT_REJECT 0 /* in a slot: refuse the connection; never a real endpoint's index */
 

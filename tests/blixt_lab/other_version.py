@@ -59,6 +59,6 @@ def _compile(folder: Path, objects: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch() if name.startswith("build") else shutil.copy(_ROOT / name, folder / name)
     where = objects.relative_to(folder)
-    targets = [f"{where}/{name}{family}.bpf.o" for name in ("blixt", "sock") for family in "46"]
+    targets = [f"{where}/{name}{family}.bpf.o" for name in ("blixt", "sock", "task") for family in "46"]
     made = ["make", "--no-print-directory", "-C", str(folder), *targets]
     subprocess.run(made, check=True, capture_output=True, timeout=120)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from blixt_model import embryos
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
-from blixt_model.hashing import MASK_32, hash_of
+from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.parse import FIN, RST, Packet
 from blixt_model.ports import is_closed, is_idle, is_over, key_state, own_partner, source_ports
 from blixt_model.tables import (
@@ -30,6 +30,7 @@ from blixt_model.tables import (
     Opening,
     Service,
     ServiceFlag,
+    SlotRange,
     Tables,
     Via,
     Way,
@@ -265,8 +266,7 @@ class _Handling:
             return self._refuse(DropReason.NO_ENDPOINT, service)
         index = self._sticky_endpoint(service)
         if index is None:
-            slot = self.tables.slots[slots.first + ((flow_hash >> 32) * slots.count >> 32)]
-            index = slot.endpoint if flow_hash & MASK_32 < slot.threshold else slot.alias
+            index = self._chosen_endpoint(service, slots, flow_hash)
         if index == ENDPOINT_REJECT:
             if self.packet.protocol == UDP and service.flags & ServiceFlag.DROP_UDP_REJECTS:
                 return drop(self.packet, DropReason.REJECT_SHARE, self.changes)
@@ -294,6 +294,13 @@ class _Handling:
             return self._answer(embryo)
         self._forget_service_before()
         return self._next()
+
+    def _chosen_endpoint(self, service: Service, slots: SlotRange, flow_hash: int) -> int:
+        if service.flags & ServiceFlag.MAGLEV:
+            everywhere = maglev_hash(self.packet.flow, by_client=service.affinity_ticks > 0)
+            return self.tables.maglev[slots.first, (everywhere >> 32) * slots.count >> 32]
+        slot = self.tables.slots[slots.first + ((flow_hash >> 32) * slots.count >> 32)]
+        return slot.endpoint if flow_hash & MASK_32 < slot.threshold else slot.alias
 
     def _forget_service_before(self) -> None:
         """The client had this port to a service, and now goes to its endpoint by itself."""

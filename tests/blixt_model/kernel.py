@@ -32,11 +32,13 @@ from blixt_model.tables import (
 from blixt_model.ways import Hook, Settings
 
 CONNECTIONS, EMBRYOS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 1024, 256, 64, 16, 16
+MAGLEV_PARTS = 32
 _ENTRIES = {
     "connections": CONNECTIONS,
     "embryos": EMBRYOS,
     "affinities": AFFINITIES,
     "slots": SLOTS,
+    "maglev": MAGLEV_PARTS,
     "endpoints": ENDPOINTS,
     "counters": SERVICES,
     "services": 64,
@@ -147,6 +149,7 @@ class Kernel:
             "embryos": (self.layout.flow_format.size, self.layout.embryo_format.size),
             "affinities": (self.layout.affinity_key_format.size, 12),
             "slots": (4, 12),
+            "maglev": (4, 64),
             "endpoints": (4, self.layout.endpoint_format.size),
             "counters": (4, 48),
             "services": (self.layout.frontend_format.size, 28),
@@ -190,12 +193,14 @@ class Kernel:
         for name in ("connections", "embryos", "affinities", "services", "devices"):
             self._tables[name].clear()
         self._clear_source_ranges()
-        for name in ("slots", "endpoints", "counters", "drops", "hints"):
+        for name in ("slots", "maglev", "endpoints", "counters", "drops", "hints"):
             self._tables[name].zero()
         for frontend, service in tables.services.items():
             self.write_service(frontend, service)
         for index, slot in tables.slots.items():
             self.write_slot(index, slot)
+        for index, part in self.layout.maglev_parts(tables.maglev).items():
+            self._tables["maglev"].write(_index(index), part)
         for index, endpoint in tables.endpoints.items():
             self.write_endpoint(index, endpoint)
         for ifindex, device in tables.devices.items():

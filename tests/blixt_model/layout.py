@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blixt_model.family import Family
@@ -83,6 +84,13 @@ class Layout:
 
     def slot(self, slot: Slot) -> bytes:
         return struct.pack("<III", slot.threshold, slot.endpoint, slot.alias)
+
+    def maglev_parts(self, slots: Mapping[tuple[int, int], int]) -> dict[int, bytes]:
+        """Entries of the array: 16 slots each, those that nobody has 0."""
+        parts: dict[int, list[int]] = {}
+        for (first, slot), endpoint in slots.items():
+            parts.setdefault(first + slot // 16, [0] * 16)[slot % 16] = endpoint
+        return {index: struct.pack("<16I", *part) for index, part in parts.items()}
 
     def endpoint(self, endpoint: Endpoint) -> bytes:
         return self.endpoint_format.pack(

@@ -51,12 +51,7 @@ def _frontends_of(rival: _Rival, tables: Tables) -> list[Frontend]:
     indices = {index for index, e in tables.endpoints.items() if (e.address, e.port) == place}
     found = []
     for frontend, service in tables.services.items():
-        slots = [
-            tables.slots[index]
-            for range_ in (service.inside, service.outside)
-            for index in range(range_.first, range_.first + range_.count)
-        ]
-        leads_there = any(slot.endpoint in indices or slot.alias in indices for slot in slots)
+        leads_there = not indices.isdisjoint(tables.leads_to(service))
         if frontend.protocol == flow.protocol and frontend != its_own and leads_there:
             found.append(frontend)
     return found

@@ -17,6 +17,7 @@ class ServiceFlag(IntFlag):
     DROP_INSIDE = 2
     DROP_OUTSIDE = 4
     DROP_UDP_REJECTS = 8
+    MAGLEV = 16
 
 
 class EndpointFlag(IntFlag):
@@ -297,6 +298,8 @@ class Changes:
 class Tables:
     services: dict[Frontend, Service] = field(default_factory=dict)
     slots: dict[int, Slot] = field(default_factory=dict)
+    #: (first entry of a table, slot in it) -> endpoint.
+    maglev: dict[tuple[int, int], int] = field(default_factory=dict)
     endpoints: dict[int, Endpoint] = field(default_factory=dict)
     devices: dict[int, Device] = field(default_factory=dict)
     source_ranges: set[SourceRange] = field(default_factory=set)
@@ -316,6 +319,17 @@ class Tables:
             for entry in self.source_ranges
             if entry.service == service
         )
+
+    def leads_to(self, service: Service) -> set[int]:
+        """Endpoints that it may choose."""
+        found = set()
+        for side in (service.inside, service.outside):
+            if service.flags & ServiceFlag.MAGLEV:
+                found |= {self.maglev[side.first, slot] for slot in range(side.count)}
+            else:
+                slots = [self.slots[side.first + slot] for slot in range(side.count)]
+                found |= {index for slot in slots for index in (slot.endpoint, slot.alias)}
+        return found
 
     def apply(self, changes: Changes) -> None:
         for flow, connection in changes.connections.items():

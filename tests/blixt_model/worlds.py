@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from blixt_model.choices import Choices
 from blixt_model.family import IPV4, TCP, UDP, Family
 from blixt_model.kernel import ENDPOINTS, SLOTS
+from blixt_model.maglev import PART
 from blixt_model.network import Network, packed, self_address
 from blixt_model.tables import (
     ENDPOINT_REJECT,
@@ -104,10 +105,15 @@ def _devices(choices: Choices, tables: Tables, family: Family, network: Network)
 def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Frontend, ...]:
     vip = "10.96.0." if family is IPV4 else "fd00:96::"
     frontends = []
-    first = 0
+    first = first_part = 0
     for number in range(1, 1 + choices.one_of((1, 3, 4, 5, 6))):
         slots = [SlotRange(), SlotRange()]
+        by_maglev = choices.rarely(3)
         for side in (0, 1):
+            if by_maglev:
+                slots[side] = _maglev(choices, tables, first_part)
+                first_part += -(-slots[side].count // PART)
+                continue
             count = 0 if choices.rarely(8) else min(1 + choices.below(5), SLOTS - first)
             slots[side] = SlotRange(first, count)
             for index in range(first, first + count):
@@ -115,7 +121,7 @@ def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Fronten
             first += count
         service = Service(
             id=number,
-            flags=_service_flags(choices),
+            flags=_service_flags(choices) | (ServiceFlag.MAGLEV if by_maglev else 0),
             inside=slots[0],
             outside=slots[1],
             affinity_ticks=choices.one_of([0, 0, 0, 2, 100]),
@@ -128,6 +134,16 @@ def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Fronten
             frontends.append(frontend)
     unknown = Frontend(packed(f"{vip}9"), 80, TCP)
     return (*dict.fromkeys(frontends), unknown)
+
+
+def _maglev(choices: Choices, tables: Tables, first: int) -> SlotRange:
+    """Any endpoints in any order: how a table is made is another matter."""
+    count = choices.one_of((17, 0, 1, 16, 33))
+    names = [ENDPOINT_REJECT if choices.rarely(10) else 1 + choices.below(len(tables.endpoints))]
+    names += [1 + choices.below(len(tables.endpoints)) for _ in range(2)]
+    for slot in range(count):
+        tables.maglev[first, slot] = names[slot * 7 % 3]
+    return SlotRange(first, count)
 
 
 def _slot(choices: Choices, endpoints: int) -> Slot:

@@ -99,7 +99,7 @@ MUTATIONS = (
     ),
     Mutation("size-off-by-one", "balance.h", "packet->length <= way->mtu", "packet->length < way->mtu"),
     Mutation("gso-always-fits", "balance.h", " || headers + skb->gso_size > way->mtu", ""),
-    Mutation("hash-constant", "choose.h", "0x9E3779B97F4A7C15ULL", "0x9E3779B97F4A7C17ULL"),
+    Mutation("hash-constant", "hash.h", "0x9E3779B97F4A7C15ULL", "0x9E3779B97F4A7C17ULL"),
     Mutation("slot-and-alias", "choose.h", "slot->endpoint : slot->alias", "slot->alias : slot->endpoint"),
     Mutation(
         "affinity-to-draining",
@@ -107,6 +107,13 @@ MUTATIONS = (
         "!(choice->flags & ENDPOINT_DRAINING)",
         "choice->flags",
     ),
+    Mutation(
+        "maglev-by-the-node-s-seed", "hash.h", "hash_words(HASH_SEED_EVERYWHERE,", "hash_words(hash_seed,"
+    ),
+    Mutation("maglev-by-port-with-affinity", "hash.h", "if (by_client)", "if (false)"),
+    Mutation("maglev-never-by-port", "hash.h", "if (by_client)", "if (true)"),
+    Mutation("maglev-one-part", "maglev.h", "first + number / MAGLEV_PART", "first"),
+    Mutation("maglev-in-slots", "choose.h", "else if (service->flags & SERVICE_MAGLEV)", "else if (false)"),
     Mutation("affinity-shorter", "choose.h", "<= service->affinity_ticks", "< service->affinity_ticks"),
     Mutation(
         "source-ranges-inside",
@@ -173,13 +180,6 @@ MUTATIONS = (
         "balance.h",
         " || needs_masquerade(&packet->flow, choice, hook))",
         ")",
-    ),
-    Mutation(
-        "another-s-key-reused",
-        "balance.h",
-        "return find_partner(&packet->flow, old, &pair->partner_key);",
-        "find_partner(&packet->flow, old, &pair->partner_key);"
-        "return bpf_map_lookup_elem(&connections, &pair->partner_key);",
     ),
     Mutation("kept-where-not-reused", "balance.h", "if (old && !partner)", "if (false)"),
     Mutation("service-before-not-forgotten", "balance.h", "forget_service_before(&packet->flow);", ";"),

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from blixt_backend.model import (
+    Algorithm,
     Endpoint,
     Origin,
     PackedAddress,
@@ -31,6 +32,7 @@ from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.programs import Programs
 from blixt_backend.planes.ebpf.reconcile import Reconciler
 from blixt_backend.planes.ebpf.sizes import Sizes
+from blixt_backend.planes.ebpf.tasks import Tasks
 
 pytestmark = pytest.mark.bpf
 
@@ -79,13 +81,26 @@ def root(bpffs: Path) -> Path:
                 Endpoint("b", (ip("10.0.0.8"),), scopes=Scope.CLUSTER),
             ),
         ),
+        ServiceView(
+            Service(
+                "demo",
+                "ring",
+                cluster_ips=(ip("10.96.0.2"),),
+                ports=(PortMapping("http", Protocol.TCP, 80),),
+                algorithm=Algorithm.MAGLEV,
+            ),
+            tuple(Endpoint(str(i), (ip(f"10.0.1.{i}"),)) for i in range(1, 5)),
+        ),
     ]
     desired = {view.service.path: view for view in views}
     for layout in FAMILIES:
-        loaded = Programs.load(layout, pins.maps(layout), Sizes(64, 64, 64), dict.fromkeys(RODATA, 1))
-        maps = ServiceMaps.open(layout, pins.maps(layout))
+        sizes = Sizes(64, 64, 64)
+        loaded = Programs.load(layout, pins.maps(layout), sizes, dict.fromkeys(RODATA, 1))
+        tasks = Tasks.load(layout, pins.maps(layout), sizes)
+        maps = ServiceMaps.open(layout, pins.maps(layout), tasks)
         Reconciler(maps).apply(desired, (), desired, (), True)
         maps.close()
+        tasks.close()
         loaded.close()
     return pins.root
 
@@ -106,7 +121,7 @@ def test_services_tell_shares_and_counters(root: Path) -> None:
     with BpfMap.open(Pins(root).maps(IPV4) / "counters") as counters:
         cpus = counters.stride // 48
         counters.update(struct.pack("I", 1), struct.pack("6Q", 7, 1, 70, 7000, 60, 600) * cpus)
-    gateway, six, web = sorted(as_json(root, "services"), key=lambda row: (row["name"], row["family"]))
+    gateway, six, _, web = sorted(as_json(root, "services"), key=lambda row: (row["name"], row["family"]))
     assert six["family"] == "ipv6"
     assert (gateway["family"], gateway["name"]) == ("ipv4", "demo/gw.tcp:80/TCP")
     shares = {endpoint["address"]: endpoint["shares"] for endpoint in gateway["endpoints"]}
@@ -132,6 +147,20 @@ def test_services_tell_shares_and_counters(root: Path) -> None:
         {"address": "10.0.0.8", "port": 80, "local": False, "draining": False, "shares": []},
     ]
     assert web["affinity_seconds"] == 10801  # ticks are 1.07 s, rounded up
+
+
+def test_services_tell_how_they_are_balanced(root: Path) -> None:
+    rows = {row["name"]: row for row in as_json(root, "services")}
+    algorithms = {name: row["algorithm"] for name, row in rows.items()}
+    assert algorithms == {
+        "demo/gw.tcp:80/TCP": "WeightedRandom",
+        "demo/ring:http/TCP": "Maglev",
+        "demo/web:http/TCP": "WeightedRandom",
+    }
+    shares = [endpoint["shares"] for endpoint in rows["demo/ring:http/TCP"]["endpoints"]]
+    assert sum(share for (share,) in shares) == pytest.approx(1, abs=1e-5)
+    assert all(share == pytest.approx(0.25, abs=1 / 509) for (share,) in shares)
+    assert "balanced by Maglev" in run(root, "services").output
 
 
 def test_services_as_a_table(root: Path) -> None:
@@ -298,8 +327,8 @@ def test_status_tells_how_full_maps_are(root: Path) -> None:
     found = as_json(root, "status")
     assert found["devices"] == [{"ifindex": 1, "name": "lo", "role": "uplink", "masquerade": ["192.0.2.1"]}]
     sizes = {(row["family"], row["map"]): (row["used"], row["size"]) for row in found["maps"]}
-    assert sizes["ipv4", "services"] == (2, 64)
-    assert sizes["ipv4", "endpoints"] == (4, 64)
+    assert sizes["ipv4", "services"] == (3, 64)
+    assert sizes["ipv4", "endpoints"] == (8, 64)
     assert sizes["ipv6", "endpoints"] == (1, 64)
     assert "192.0.2.1" in run(root, "status").output
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blixt_backend.model import (
+    Algorithm,
     Endpoint,
     Origin,
     PackedAddress,
@@ -217,6 +218,12 @@ def test_a_service_without_an_address_of_the_family_is_nothing() -> None:
 def test_sctp_is_left_out() -> None:
     ports = (HTTP, PortMapping("sig", Protocol.SCTP, 5060))
     assert [plan.key.port for plan in compile_view(ServiceView(service(ports=ports)), IPV4, [])] == ["http"]
+
+
+def test_the_algorithm_is_in_every_frontend() -> None:
+    plan = one(ServiceView(service(algorithm=Algorithm.MAGLEV), (Endpoint("a", (ip("10.0.0.1"),)),)))
+    assert plan.algorithm is Algorithm.MAGLEV
+    assert {row.flags for row in plan.frontends} == {ServiceFlag.MAGLEV}
 
 
 def test_source_ranges_guard_only_their_targets() -> None:

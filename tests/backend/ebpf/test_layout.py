@@ -29,11 +29,12 @@ STRUCTURES = [
     "affinity",
     "service_counters",
 ]
+STRUCTURES_OF_TASKS = ["maglev_member", "maglev_job"]
 
 
 def shape_of(family: Layout, name: str) -> Shape:
     """Of a compiled structure."""
-    opened = BpfObject(object_of(family))
+    opened = BpfObject(object_of(family, "task" if name in STRUCTURES_OF_TASKS else "blixt"))
     try:
         btf = Btf(opened.btf())
         return btf.shape(btf.structure(name))
@@ -41,8 +42,8 @@ def shape_of(family: Layout, name: str) -> Shape:
         opened.close()
 
 
-def object_of(family: Layout) -> Path:
-    return OBJECTS / f"blixt{6 if family is IPV6 else 4}.bpf.o"
+def object_of(family: Layout, name: str = "blixt") -> Path:
+    return OBJECTS / f"{name}{6 if family is IPV6 else 4}.bpf.o"
 
 
 def members_of(row: struct.Struct) -> list[tuple[int, int]]:
@@ -59,7 +60,7 @@ def members_of(row: struct.Struct) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", [*STRUCTURES, *STRUCTURES_OF_TASKS])
 def test_rows_are_laid_out_as_the_compiler_does(family: Layout, name: str) -> None:
     shape = shape_of(family, name)
     row: struct.Struct = getattr(family, name)

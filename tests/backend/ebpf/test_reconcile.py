@@ -7,12 +7,13 @@ import contextlib
 import errno
 import random
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from blixt_backend.model import (
+    Algorithm,
     Endpoint,
     PackedAddress,
     PortMapping,
@@ -26,6 +27,7 @@ from blixt_backend.planes.ebpf.compile import PortKey
 from blixt_backend.planes.ebpf.kernel import NAME_BYTES, ServiceMaps
 from blixt_backend.planes.ebpf.layout import IPV4, IPV6, Layout
 from blixt_backend.planes.ebpf.libbpf import BpfError
+from blixt_backend.planes.ebpf.maglev import Recipe
 from blixt_backend.planes.ebpf.maps import (
     ARRAY,
     BPF_F_NO_PREALLOC,
@@ -36,11 +38,15 @@ from blixt_backend.planes.ebpf.maps import (
     create_map,
 )
 from blixt_backend.planes.ebpf.reconcile import Reconciler
+from blixt_model import family
+from blixt_model.maglev import maglev_table
 
 pytestmark = pytest.mark.bpf
 
 NODE = (PackedAddress(b"\xc0\0\2\1"), PackedAddress(b"\x20\1\x0d\xb8" + bytes(11) + b"\1"))
 SCOPES = [Scope.NONE, Scope.INTERNAL, Scope.CLUSTER, Scope.INTERNAL | Scope.EXTERNAL | Scope.CLUSTER]
+MAGLEV = 1 << 4
+FAMILY_OF = {4: family.IPV4, 16: family.IPV6}
 Desired = dict[str, ServiceView]
 #: frontend -> (flags, affinity, ranges, inside shares, outside shares)
 Decoded = dict[tuple[bytes, int, int], tuple[int, int, frozenset[Any], dict[Any, float], dict[Any, float]]]
@@ -50,20 +56,43 @@ def make_maps(layout: Layout, entries: int = 4096) -> ServiceMaps:
     def made(kind: int, name: str, key: int, value: int, size: int = entries, flags: int = 0) -> BpfMap:
         return BpfMap(create_map(kind, name, key, value, size, flags))
 
-    return ServiceMaps(
-        layout,
-        {
-            "services": made(HASH, "services", layout.frontend.size, 28),
-            "slots": made(ARRAY, "slots", 4, 12, 4 * entries),
-            "endpoints": made(ARRAY, "endpoints", 4, layout.endpoint.size, entries),
-            "source_ranges": made(
-                LPM_TRIE, "source_ranges", layout.source_range.size, 4, entries, BPF_F_NO_PREALLOC
-            ),
-            "counters": made(PERCPU_ARRAY, "counters", 4, 48),
-            "unfit": made(ARRAY, "unfit", 4, 4, 1),
-            "names": made(HASH, "names", 4, NAME_BYTES, entries, BPF_F_NO_PREALLOC),
-        },
-    )
+    maps = {
+        "services": made(HASH, "services", layout.frontend.size, 28),
+        "slots": made(ARRAY, "slots", 4, 12, 4 * entries),
+        "maglev": made(ARRAY, "maglev", 4, 64, 4 * entries),
+        "endpoints": made(ARRAY, "endpoints", 4, layout.endpoint.size, entries),
+        "source_ranges": made(
+            LPM_TRIE, "source_ranges", layout.source_range.size, 4, entries, BPF_F_NO_PREALLOC
+        ),
+        "counters": made(PERCPU_ARRAY, "counters", 4, 48),
+        "unfit": made(ARRAY, "unfit", 4, 4, 1),
+        "names": made(HASH, "names", 4, NAME_BYTES, entries, BPF_F_NO_PREALLOC),
+    }
+    return ServiceMaps(layout, maps, ModelBuilder(layout, maps))
+
+
+class ModelBuilder:
+    """Builds Maglev tables as docs/packet-path.md says, with Python, out of the endpoints' rows."""
+
+    def __init__(self, layout: Layout, maps: Mapping[str, BpfMap]) -> None:
+        self._layout, self._maps = layout, maps
+
+    def build_maglev(self, jobs: Iterable[tuple[int, Recipe]]) -> None:
+        size = self._layout.size
+        for first, made in jobs:
+            weights: dict[bytes | None, int] = {}
+            indexes: dict[bytes | None, int] = {None: 0}
+            for index, weight, *_ in struct.iter_unpack("=4IQ", made.members):
+                row = self._maps["endpoints"].lookup(index.to_bytes(4, "little")) or b""
+                who = row[: size + 2] if index else None
+                weights[who], indexes[who] = weight, index
+            table = [indexes[who] for who in maglev_table(weights, made.size, FAMILY_OF[size])]
+            parts = [
+                struct.pack("16I", *(table[i : i + 16] + [0] * 16)[:16]) for i in range(0, len(table), 16)
+            ]
+            head = made.digest + made.size.to_bytes(4, "little") + bytes(44)
+            keys = struct.pack(f"{len(parts) + 1}I", *range(first - 1, first + len(parts)))
+            self._maps["maglev"].update_joined(keys, head + b"".join(parts))
 
 
 @pytest.fixture(params=[IPV4, IPV6], ids=["ipv4", "ipv6"])
@@ -99,6 +128,7 @@ class Kernel:
         }
         slots = maps.maps["slots"].dump()[1]
         self.slots = list(struct.iter_unpack("3I", slots))
+        self.maglev = [slot for (slot,) in struct.iter_unpack("I", maps.maps["maglev"].dump()[1])]
         self.ranges: dict[int, set[tuple[int, bytes]]] = {}
         for key, _ in maps.maps["source_ranges"].items():
             length, service = int.from_bytes(key[:4], "little"), int.from_bytes(key[4:8], "big")
@@ -114,14 +144,19 @@ class Kernel:
                 row[1],
                 row[6],
                 frozenset(self.ranges.get(row[0], ())) if row[1] & 1 else frozenset(),
-                self._shares(row[2], row[3]),
-                self._shares(row[4], row[5]),
+                self._shares(row[2], row[3], row[1] & MAGLEV),
+                self._shares(row[4], row[5], row[1] & MAGLEV),
             )
             for frontend, row in self.rows.items()
         }
 
-    def _shares(self, first: int, count: int) -> dict[Any, float]:
+    def _shares(self, first: int, count: int, maglev: int) -> dict[Any, float]:
         found: dict[Any, float] = {}
+        if maglev:
+            for index in self.maglev[16 * first : 16 * first + count]:
+                who = self.endpoints[index][0] if index else None
+                found[who] = found.get(who, 0.0) + 1 / count
+            return found
         for threshold, endpoint, alias in self.slots[first : first + count]:
             own = threshold / 2**32 if alias != endpoint else 1.0
             for index, part in ((endpoint, own), (alias, 1 - own)):
@@ -169,6 +204,8 @@ def expected(desired: Mapping[str, ServiceView], size: int) -> tuple[Decoded, di
                     flags |= 4
                 if not external and service.internal_traffic_local and somewhere and not inside:
                     flags |= 6
+                if service.algorithm is Algorithm.MAGLEV:
+                    flags |= MAGLEV
                 affinity = -(-service.affinity_seconds * 10**9 // 2**30)
                 row = (flags, affinity, ranges, inside, outside)
                 claim = claims.get((address, number, port.protocol))
@@ -212,7 +249,7 @@ def check(maps: ServiceMaps, desired: Mapping[str, ServiceView]) -> Kernel:
     for frontend, row in rows.items():
         assert decoded[frontend][:3] == row[:3], frontend
         for got, wanted in zip(decoded[frontend][3:], row[3:], strict=True):
-            assert got == pytest.approx(wanted, abs=1e-8), frontend
+            assert got == pytest.approx(wanted, abs=0.02 if row[0] & MAGLEV else 1e-8), frontend
     alive = {(kernel.names[service], identity): f for identity, f, _, service in kernel.endpoints.values()}
     assert alive == flags
     assert len(alive) == len(kernel.endpoints)
@@ -271,6 +308,7 @@ def random_view(rng: random.Random, path: str, size: int) -> ServiceView:
             internal_traffic_local=rng.random() < 0.3,
             source_filters=filters,
             affinity_seconds=rng.choice([0, 0, 10800]),
+            algorithm=rng.choice([Algorithm.WEIGHTED_RANDOM, Algorithm.MAGLEV]),
         ),
         (*unique.values(), *refused),
     )
@@ -388,6 +426,30 @@ def test_an_endpoint_that_drains_keeps_its_index(maps: ServiceMaps) -> None:
     assert Kernel(maps).identities() == before
 
 
+def test_a_maglev_table_is_built_anew_only_for_who_changed(maps: ServiceMaps) -> None:
+    size = maps.layout.size
+
+    def made(first: int, second: int, algorithm: Algorithm = Algorithm.MAGLEV) -> Desired:
+        return {
+            f"ns/s{i}": plain(f"ns/s{i}", range(count), size, algorithm=algorithm)
+            for i, count in ((1, first), (2, second))
+        }
+
+    reconciler = Reconciler(maps)
+    apply(reconciler, made(3, 3), set(), made(3, 3), True)
+    assert apply(reconciler, made(3, 4), set(), made(3, 4)) == 1 + 509 + 1  # endpoint, table, service
+    assert apply(Reconciler(maps), made(3, 4), set(), made(3, 4), True) == 0, "a restart knows them again"
+    (row,) = [row for (address_, *_), row in Kernel(maps).rows.items() if address_ == address(1, 2, size)]
+    maps.maps["maglev"].update((row[2] - 1).to_bytes(4, "little"), bytes(64))
+    assert apply(Reconciler(maps), made(3, 4), set(), made(3, 4), True) == 509 + 1, (
+        "one that was not finished"
+    )
+    check(maps, made(3, 4))
+    random_ = made(3, 4, Algorithm.WEIGHTED_RANDOM)
+    assert apply(reconciler, random_, set(), random_, True) == 3 + 4 + 2
+    check(maps, random_)
+
+
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
 def test_a_port_under_another_name_keeps_its_id_and_endpoints(maps: ServiceMaps, restart: bool) -> None:
     size = maps.layout.size
@@ -435,17 +497,19 @@ def test_what_does_not_fit_leaves_the_rest_in_force() -> None:
     maps.close()
 
 
-@pytest.mark.parametrize("name", ["services", "counters", "slots", "source_ranges"])
+@pytest.mark.parametrize("name", ["services", "counters", "slots", "maglev", "source_ranges"])
 def test_each_map_can_be_the_full_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = make_maps(IPV4, 64)
-    limits = {"services": 3, "counters": 3, "slots": 5, "source_ranges": 1}
-    monkeypatch.setattr(ServiceMaps, "limit", lambda _, asked: limits[asked] if asked == name else 64)
+    limits = {"services": 3, "counters": 3, "slots": 5, "maglev": 70, "source_ranges": 1}
+    monkeypatch.setattr(ServiceMaps, "limit", lambda _, asked: limits[asked] if asked == name else 640)
+    algorithm = Algorithm.MAGLEV if name == "maglev" else Algorithm.WEIGHTED_RANDOM
     guard = {
         f"ns/s{i}": plain(
             f"ns/s{i}",
             range(2),
             source_filters=(SourceFilter((address(1, i, 4),), ((address(4, 0, 4), 16),)),),
             external_ips=(address(2, i, 4),),
+            algorithm=algorithm,
         )
         for i in range(3)
     }

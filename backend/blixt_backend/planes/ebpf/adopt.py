@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
-from blixt_backend.planes.ebpf.allocate import Indexes, Ranges
+from blixt_backend.planes.ebpf.allocate import Indexes
 from blixt_backend.planes.ebpf.compile import PortKey, PortPlan
 from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Snapshot
 from blixt_backend.planes.ebpf.layout import EndpointFlag, Layout
+from blixt_backend.planes.ebpf.placing import TablePlace, TableSpace, places
 from blixt_backend.planes.ebpf.ports import PortState, port_name
 
 _LIVE = EndpointFlag.LIVE.value
@@ -35,29 +36,27 @@ class Adopted:
         self.strays: dict[int, bytes] = {}
         #: Names to write, of ids that had none or another one.
         self.names: dict[int, bytes] = {}
-        self._duplicate_slots: list[tuple[int, int]] = []
+        self._duplicates: list[TablePlace] = []
         self.endpoints = EndpointTable(layout, limit("endpoints"), held.endpoints)
         states = self._states(layout, held)
-        used = {place for state in states.values() for place in state.slots.values()}
-        self.slots = Ranges("slots", limit("slots"), used.union(self._duplicate_slots))
+        used = {place for state in states.values() for place in state.tables.values()}
+        self.tables = TableSpace(limit, used.union(self._duplicates))
         self.ids = Indexes("counters", limit("counters"), 1, states)
         self._match(held, list(plans), states)
-        for place in self._duplicate_slots:  # rows that still point there are about to be written
-            self.slots.release(*place)
+        for place in self._duplicates:  # rows that still point there are about to be written
+            self.tables.release(place)
 
     def _states(self, layout: Layout, held: Snapshot) -> dict[int, PortState]:
         """What each service id has."""
         states: defaultdict[int, PortState] = defaultdict(PortState)
-        size = layout.slot.size
-        keepers: dict[tuple[int, ...], int] = {}
+        keepers: dict[TablePlace, int] = {}
         for key, row in sorted(held.services.items(), key=lambda item: item[1][0]):
             state = states[row[0]]
             state.rows[key] = row
-            for place in (row[2:4], row[4:6]):
-                first, count = place
-                # A port's two ids share slots: one of them keeps those, lest they be freed with the other.
-                if count and keepers.setdefault(place, row[0]) == row[0]:
-                    self._keep_slots(state, held.slots[first * size : (first + count) * size], (first, count))
+            for place in places([row]):
+                # A port's two ids share tables: one of them keeps those, lest they be freed with the other.
+                if keepers.setdefault(place, row[0]) == row[0]:
+                    self._keep_table(state, _key_of(place, held, layout), place)
         for index, identity, flags, _, number in held.endpoints:
             if flags & _LIVE:
                 self._keep_endpoint(states[number], identity, index)
@@ -92,8 +91,8 @@ class Adopted:
 
     def _merge(self, state: PortState, number: int, part: PortState) -> None:
         is_first = not state.ids
-        for content, place in part.slots.items():
-            self._keep_slots(state, content, place)
+        for key, place in part.tables.items():
+            self._keep_table(state, key, place)
         for identity, index in part.endpoints.items():
             self._keep_endpoint(state, identity, index)
             if not is_first and state.endpoints[identity] == index:
@@ -102,13 +101,23 @@ class Adopted:
         state.rows |= part.rows
         state.ranges |= part.ranges
 
-    def _keep_slots(self, state: PortState, content: bytes, place: tuple[int, int]) -> None:
-        if state.slots.setdefault(content, place) != place:
-            self._duplicate_slots.append(place)
+    def _keep_table(self, state: PortState, key: bytes, place: TablePlace) -> None:
+        if state.tables.setdefault(key, place) != place:
+            self._duplicates.append(place)
 
     def _keep_endpoint(self, state: PortState, identity: bytes, index: int) -> None:
         if state.endpoints.setdefault(identity, index) != index:
             self.strays[index] = self.endpoints.buried(index)
+
+
+def _key_of(place: TablePlace, held: Snapshot, layout: Layout) -> bytes:
+    """Table.key of what is there."""
+    if not place.in_maglev:
+        size = layout.slot.size
+        return held.slots[place.first * size : (place.first + place.slots) * size]
+    digest, count = held.maglev[place.first]
+    # A head that is someone else's makes no desired table's key.
+    return digest if count == place.slots and any(digest) else b"broken %d" % place.first
 
 
 class Names:

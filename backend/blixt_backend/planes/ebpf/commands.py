@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from blixt_backend.model import Algorithm
 from blixt_backend.planes.ebpf import inspect, options, watching
 from blixt_backend.planes.ebpf.connections import ConnectionFilter, connections
 from blixt_backend.planes.ebpf.inspect import Row
@@ -64,6 +65,7 @@ def _services(pin_root: Path, output: str) -> None:
             f"  {service['connections']} connections, {service['refused']} refused, "
             f"in {service['packets_in']} packets {_size(service['bytes_in'])}B, "
             f"out {service['packets_out']} packets {_size(service['bytes_out'])}B"
+            + _algorithm(service["algorithm"])
             + (f", affinity {service['affinity_seconds']} s" if service["affinity_seconds"] else "")
         )
         several = len(service["refused_shares"]) > 1
@@ -183,6 +185,10 @@ def _print_json(data: object) -> None:
 
 def _print_table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     click.echo("\n".join(table(heading, rows)))
+
+
+def _algorithm(name: str) -> str:
+    return "" if name == Algorithm.WEIGHTED_RANDOM.value else f", balanced by {name}"
 
 
 def _side(frontend: Row, side: str, several: bool) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from blixt_backend.model import (
+    Algorithm,
     Endpoint,
     Origin,
     PackedAddress,
@@ -41,6 +42,7 @@ _SILENT = EndpointFlag.SILENT.value
 #: (identity, scopes, endpoint)
 Member = tuple[Identity | None, int, Endpoint]
 _CARRIED = (Protocol.TCP, Protocol.UDP)
+_FLAG_OF_ALGORITHM = {Algorithm.WEIGHTED_RANDOM: 0, Algorithm.MAGLEV: ServiceFlag.MAGLEV.value}
 
 
 class PortKey(NamedTuple):
@@ -83,6 +85,7 @@ class PortPlan:
     frontends: tuple[FrontendPlan, ...]
     affinity_ticks: int
     range_sets: tuple[tuple[tuple[int, bytes], ...], ...]
+    algorithm: Algorithm = Algorithm.WEIGHTED_RANDOM
 
 
 def compile_view(
@@ -96,6 +99,12 @@ def compile_view(
             if plan is not None:
                 plans.append(plan)
     return plans
+
+
+def algorithm_of(service_flags: int) -> Algorithm:
+    """What a row of `services` says."""
+    asked = (name for name, flag in _FLAG_OF_ALGORITHM.items() if flag & service_flags)
+    return next(asked, Algorithm.WEIGHTED_RANDOM)
 
 
 def render_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> bytes:
@@ -124,9 +133,10 @@ def _compile_port(
     internal, external, cluster = _slot_sets(members)
     sets = list(dict.fromkeys((internal, external, cluster)))
     ranges_of, range_sets = _source_ranges(service, layout)
-    base = 0
+    algorithm = service.algorithm if service.algorithm in _FLAG_OF_ALGORITHM else Algorithm.WEIGHTED_RANDOM
+    base = _FLAG_OF_ALGORITHM[algorithm]
     if service.origin is Origin.GATEWAY_LISTENER and port.protocol == Protocol.UDP:
-        base = ServiceFlag.DROP_UDP_REJECTS.value
+        base |= ServiceFlag.DROP_UDP_REJECTS.value
     internal_flags, external_flags = base, base
     # Nobody has an endpoint: that is refused, whatever the policy.
     somewhere = bool(cluster.choices)
@@ -151,6 +161,7 @@ def _compile_port(
         frontends=tuple(frontends),
         affinity_ticks=math.ceil(service.affinity_seconds * 1_000_000_000 / (1 << TICK_SHIFT)),
         range_sets=range_sets,
+        algorithm=algorithm,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from blixt_backend.model import Protocol
 from blixt_backend.planes.ebpf import clsact
+from blixt_backend.planes.ebpf.compile import algorithm_of
 from blixt_backend.planes.ebpf.layout import (
     COUNTER_FIELDS,
     DROP_WORDS,
@@ -34,7 +35,8 @@ from blixt_backend.planes.ebpf.libbpf import BpfError, obj_get
 from blixt_backend.planes.ebpf.links import link_info, pinned_places
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
-from blixt_backend.planes.ebpf.slots import SlotReader
+from blixt_backend.planes.ebpf.placing import TablePlace
+from blixt_backend.planes.ebpf.slots import ShareReader
 from blixt_backend.planes.ebpf.sockets import SOCKETS, is_of_sockets
 
 Row = dict[str, Any]
@@ -60,7 +62,7 @@ def services(pins: Pins) -> Iterator[Row]:
 
     `shares` of an endpoint, and `refused_shares`, has one number for each distinct table of
     choices; a frontend's `inside` (clients on this node) and `outside` (from the network)
-    are positions in them, None: no endpoint.
+    are positions in them, None: no endpoint. `algorithm` is how an endpoint is chosen by them.
     """
     for layout in families(pins):
         folder = pins.maps(layout)
@@ -78,8 +80,8 @@ def services(pins: Pins) -> Iterator[Row]:
                 rows[row[0]].append((key, row))
         with BpfMap.open(folder / "counters") as opened:
             counters = dict(opened.summed(max(rows, default=0) + 1))
-        with BpfMap.open(folder / "slots") as opened:
-            reader = SlotReader(layout, opened, [row for found in rows.values() for _, row in found])
+        with BpfMap.open(folder / "slots") as slots, BpfMap.open(folder / "maglev") as maglev:
+            reader = ShareReader(layout, slots, maglev, [row for found in rows.values() for _, row in found])
         for number in sorted(rows, key=lambda n: (names.get(n, ""), n)):
             yield {
                 "family": layout.name,
@@ -115,15 +117,17 @@ def _service(
     rows: Sequence[tuple[bytes, tuple[int, ...]]],
     own: Sequence[int],
     endpoints: dict[int, Row],
-    reader: SlotReader,
+    reader: ShareReader,
 ) -> Row:
-    tables: dict[tuple[int, int], int] = {}
+    tables: dict[TablePlace, int] = {}
     frontends = []
-    for key, (_, flags, *places, _ticks) in rows:
+    for key, (_, flags, *sides, _ticks) in rows:
         address, port, protocol = layout.frontend.unpack(key)
         inside, outside = (
-            tables.setdefault((first, count), len(tables)) if count else None
-            for first, count in (places[:2], places[2:])
+            tables.setdefault(TablePlace(first, count, bool(flags & ServiceFlag.MAGLEV)), len(tables))
+            if count
+            else None
+            for first, count in (sides[:2], sides[2:])
         )
         dropped = ServiceFlag.DROP_OUTSIDE | ServiceFlag.DROP_INSIDE
         frontends.append(
@@ -137,9 +141,10 @@ def _service(
                 "without_endpoint": "drop" if flags & dropped else "refuse",
             }
         )
-    shares = [reader.shares(first, count) for first, count in tables]
+    shares = [reader.shares(place) for place in tables]
     known = dict.fromkeys([*own, *(index for table in shares for index in table if index in endpoints)])
     return {
+        "algorithm": algorithm_of(rows[0][1][1]).value,
         "frontends": frontends,
         "endpoints": [
             {

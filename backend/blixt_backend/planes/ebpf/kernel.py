@@ -7,9 +7,12 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from blixt_backend.planes.ebpf.layout import Layout
+from blixt_backend.planes.ebpf.maglev import Recipe
 from blixt_backend.planes.ebpf.maps import BpfMap, joined
+from blixt_backend.planes.ebpf.placing import Table, TablePlace, places
 
 #: Of the map of names, which only userspace uses: `namespace/name:port/PROTOCOL`, cut to this many bytes.
 NAME_BYTES = 192
@@ -24,6 +27,7 @@ class Batch:
     endpoints: dict[int, bytes] = field(default_factory=dict)
     ranges: set[bytes] = field(default_factory=set)
     slots: list[tuple[int, bytes]] = field(default_factory=list)
+    maglev: list[tuple[int, Recipe]] = field(default_factory=list)
     services: dict[bytes, bytes | None] = field(default_factory=dict)
     gone_endpoints: dict[int, bytes] = field(default_factory=dict)
     gone_ranges: set[bytes] = field(default_factory=set)
@@ -31,11 +35,18 @@ class Batch:
     new_ids: list[int] = field(default_factory=list)
     silenced: bool = False  # some of `endpoints` answers nobody
 
+    def add_table(self, table: Table, place: TablePlace) -> None:
+        if table.recipe is None:
+            self.slots.append((place.first, table.key))
+        else:
+            self.maglev.append((place.first, table.recipe))
+
     def __bool__(self) -> bool:
         return bool(
             self.endpoints
             or self.ranges
             or self.slots
+            or self.maglev
             or self.services
             or self.gone_endpoints
             or self.gone_ranges
@@ -46,27 +57,38 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What the kernel holds. Endpoints: (index, identity, flags,
-    generation, service) where any byte is set."""
+    generation, service) where any byte is set. `maglev`: the digest and size in the head of each table that
+    a service points to, by its first entry."""
 
     services: dict[bytes, tuple[int, ...]]
     slots: bytes
+    maglev: dict[int, tuple[bytes, int]]
     endpoints: list[tuple[int, bytes, int, int, int]]
     ranges: set[bytes]
     names: dict[int, bytes]
 
 
+class Builder(Protocol):
+    """Makes Maglev tables (tasks.Tasks)."""
+
+    def build_maglev(self, jobs: Iterable[tuple[int, Recipe]]) -> None:
+        """Each from an entry of `maglev` on, the head before it. May raise BpfError."""
+
+
 class ServiceMaps:
     """The maps that the reconciler owns, opened from their pins. Every method may raise BpfError."""
 
-    NAMES = ("services", "slots", "endpoints", "source_ranges", "counters", "names", "unfit")
+    NAMES = ("services", "slots", "maglev", "endpoints", "source_ranges", "counters", "names", "unfit")
 
-    def __init__(self, layout: Layout, maps: dict[str, BpfMap]) -> None:
+    def __init__(self, layout: Layout, maps: dict[str, BpfMap], builder: Builder) -> None:
+        """`builder` fills tables of the map `maglev`; it is closed by who made it."""
         self.layout = layout
         self.maps = maps
+        self._builder = builder
 
     @classmethod
-    def open(cls, layout: Layout, folder: Path) -> ServiceMaps:
-        return cls(layout, {name: BpfMap.open(folder / name) for name in cls.NAMES})
+    def open(cls, layout: Layout, folder: Path, builder: Builder) -> ServiceMaps:
+        return cls(layout, {name: BpfMap.open(folder / name) for name in cls.NAMES}, builder)
 
     def limit(self, name: str) -> int:
         return self.maps[name].info.max_entries
@@ -81,12 +103,14 @@ class ServiceMaps:
         size = layout.frontend.size
         rows = layout.service.iter_unpack(values)
         services = {keys[i * size : (i + 1) * size]: row for i, row in enumerate(rows)}
-        top = max((max(row[2] + row[3], row[4] + row[5]) for row in services.values()), default=0)
+        tops = [place.first + place.slots for place in places(services.values()) if not place.in_maglev]
+        top = max(tops, default=0)
         ranges, _ = self.maps["source_ranges"].dump()
         size = layout.source_range.size
         return Snapshot(
             services=services,
             slots=self.maps["slots"].dump(top)[1] if top else b"",
+            maglev=self._maglev_heads(services.values()),
             endpoints=self._endpoints(),
             ranges={ranges[start : start + size] for start in range(0, len(ranges), size)},
             names={int.from_bytes(key, sys.byteorder): value for key, value in self.maps["names"].items()},
@@ -95,6 +119,14 @@ class ServiceMaps:
     def note_unfit(self, ports: int) -> None:
         """Leave behind how many ports didn't fit, for whoever asks without a daemon."""
         self.maps["unfit"].update(bytes(4), ports.to_bytes(4, sys.byteorder))
+
+    def _maglev_heads(self, rows: Iterable[tuple[int, ...]]) -> dict[int, tuple[bytes, int]]:
+        heads = {}
+        for first in {place.first for place in places(rows) if place.in_maglev}:
+            head = self.maps["maglev"].lookup((first - 1).to_bytes(4, sys.byteorder))
+            digest, count = self.layout.maglev_head.unpack(head or bytes(self.layout.maglev_head.size))
+            heads[first] = (digest, count)
+        return heads
 
     def _endpoints(self) -> list[tuple[int, bytes, int, int, int]]:
         found, index = [], 0
@@ -117,6 +149,7 @@ class ServiceMaps:
             keys = b"".join(batch.ranges)
             self.maps["source_ranges"].update_joined(keys, _RANGE_PRESENT * len(batch.ranges))
         self._write_slots(batch.slots)
+        self._builder.build_maglev(batch.maglev)  # of endpoints as they were written above
         pointed = joined((key, value) for key, value in batch.services.items() if value is not None)
         self.maps["services"].update_joined(*pointed)
         self.maps["services"].delete_joined(

@@ -16,6 +16,9 @@ LAYOUT_VERSION: Final = 1
 TICK_SHIFT: Final = 30
 ENDPOINT_REJECT: Final = 0
 ALWAYS: Final = 0xFFFFFFFF
+#: Slots of Maglev tables in one entry of their array.
+MAGLEV_PART: Final = 16
+DIGEST_BYTES: Final = 16
 
 
 class ServiceFlag(IntFlag):
@@ -23,6 +26,7 @@ class ServiceFlag(IntFlag):
     DROP_INSIDE = 1 << 1
     DROP_OUTSIDE = 1 << 2
     DROP_UDP_REJECTS = 1 << 3
+    MAGLEV = 1 << 4
 
 
 class EndpointFlag(IntFlag):
@@ -94,6 +98,10 @@ class Layout:
     frontend: Struct  # address, port (2 bytes), protocol
     service: Struct  # id, flags, inside first, count, outside first, count, affinity ticks
     slot: Struct  # threshold, endpoint, alias
+    maglev_part: Struct  # endpoints
+    maglev_head: Struct  # digest, count
+    maglev_member: Struct  # endpoint, weight, then what the kernel uses
+    maglev_job: Struct  # first, count, members, price, digest
     endpoint: Struct  # address and port joined, flags, generation, service
     connection: Struct  # in the order of CONNECTION_FIELDS
     embryo: Struct  # in the order of EMBRYO_FIELDS
@@ -160,6 +168,10 @@ def _layout(name: str, size: int) -> Layout:
         frontend=Struct(f"={size}s2sBx"),
         service=Struct("=7I"),
         slot=Struct("=3I"),
+        maglev_part=Struct(f"={MAGLEV_PART}I"),
+        maglev_head=Struct(f"={DIGEST_BYTES}sI{4 * MAGLEV_PART - DIGEST_BYTES - 4}x"),
+        maglev_member=Struct("=4IQ"),
+        maglev_job=Struct(f"=III4xQ{DIGEST_BYTES}s"),
         endpoint=Struct(f"={size + 2}sHII"),
         connection=Struct(f"={size}s{size}s2s2sHHIIIIIIHH6s6sQQ"),
         embryo=Struct(f"={size}s{size}s2s2sIIIIIIHH6s6sHBBII"),

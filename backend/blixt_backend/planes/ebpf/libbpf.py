@@ -224,6 +224,16 @@ def prog_test_run(
     return c_int(options.retval).value, out.raw[: options.data_size_out], after, options.duration
 
 
+def run_syscall_program(fd: int, context: bytes) -> int:
+    """A program of type syscall, once, on a copy of its context; what it returned. Raises BpfError."""
+    data = ctypes.create_string_buffer(context, len(context))
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions), ctx_in=ctypes.addressof(data), ctx_size_in=len(context)
+    )
+    checked(library().bpf_prog_test_run_opts(fd, byref(options)), "running a program of our own")
+    return c_int(options.retval).value
+
+
 class BpfObject:
     """A compiled object, from open to close: set what is to be set, load,
     take programs' and maps' descriptors.

@@ -139,6 +139,14 @@ def options() -> list[click.Parameter]:
             help="Most endpoints, counted for each service port they serve, for each IP family.",
         ),
         click.Option(
+            ["--max-maglev-slots"],
+            type=entries,
+            default=sizes.maglev_slots,
+            show_default=True,
+            help="Most slots of Maglev tables, for each IP family: each endpoint of each port of a service "
+            "that is balanced so takes 100 to 400.",
+        ),
+        click.Option(
             ["--max-connections"],
             type=entries,
             default=sizes.connections,
@@ -194,6 +202,7 @@ def settings(
     max_endpoints: int,
     max_connections: int,
     max_embryos: int,
+    max_maglev_slots: int,
     masquerade_ports: PortRange,
     socket_lb: str,
     cgroup: Path | None,
@@ -215,7 +224,7 @@ def settings(
         node_ports=node_ports,
         xdp=XdpMode(xdp),
         pin_root=pin_root.absolute(),
-        sizes=Sizes(max_services, max_endpoints, max_connections, max_embryos),
+        sizes=Sizes(max_services, max_endpoints, max_connections, max_embryos, max_maglev_slots),
         masquerade_ports=masquerade_ports,
         socket_lb=mode,
         cgroup=cgroup,

@@ -28,6 +28,7 @@ from blixt_backend.planes.ebpf.ports import Unfit
 from blixt_backend.planes.ebpf.programs import OBJECTS, Programs, chain_xdp, checksum_ipv6_flag
 from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
+from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ class EbpfPlane(Plane):
 
     capabilities = frozenset(Capability) - {
         Capability.SCTP,
-        Capability.MAGLEV,
         Capability.LEAST_CONNECTIONS,
         Capability.UNDEFINED_PORTS,
     }
@@ -62,6 +62,7 @@ class EbpfPlane(Plane):
         self._busy = asyncio.Lock()
         self._programs: list[Programs] = []
         self._reconcilers: list[Reconciler] = []
+        self._kernel_tasks: list[Tasks] = []
         self._maps: list[ServiceMaps] = []
         self._device_maps: list[tuple[Layout, BpfMap]] = []
         self._attacher: Attacher | None = None
@@ -183,7 +184,9 @@ class EbpfPlane(Plane):
         if upgrade:
             upgrade.finish()
         for layout in FAMILIES:
-            self._maps.append(ServiceMaps.open(layout, self._pins.maps(layout)))
+            folder = self._pins.maps(layout)
+            self._kernel_tasks.append(Tasks.load(layout, folder, self._settings.sizes, self._objects))
+            self._maps.append(ServiceMaps.open(layout, folder, self._kernel_tasks[-1]))
             self._reconcilers.append(Reconciler(self._maps[-1]))
 
     def _switch_sockets(self, hash_seed: int, upgrade: Upgrade | None) -> None:
@@ -261,9 +264,12 @@ class EbpfPlane(Plane):
             programs.close()
         for maps in self._maps:
             maps.close()
+        for tasks in self._kernel_tasks:
+            tasks.close()
         for _, device_map in self._device_maps:
             device_map.close()
         self._maps, self._device_maps, self._programs, self._reconcilers = [], [], [], []
+        self._kernel_tasks = []
         if self._sockets:
             self._sockets.close()
             self._sockets = None

@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 
 from blixt_backend.planes.ebpf.compile import Identity, PortKey, PortPlan
 from blixt_backend.planes.ebpf.kernel import NAME_BYTES
-
-#: First entry and number of entries in the slots array.
-Place = tuple[int, int]
-NOWHERE: Place = (0, 0)
+from blixt_backend.planes.ebpf.placing import TablePlace
 
 
 @dataclass(slots=True)
@@ -19,7 +16,7 @@ class PortState:
 
     ids: list[int] = field(default_factory=list)
     endpoints: dict[Identity, int] = field(default_factory=dict)  # -> index
-    slots: dict[bytes, Place] = field(default_factory=dict)  # by their rows
+    tables: dict[bytes, TablePlace] = field(default_factory=dict)  # by Table.key
     rows: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # frontend -> struct service
     ranges: frozenset[bytes] = frozenset()
     #: Frontends that the port asks for, and another port has.

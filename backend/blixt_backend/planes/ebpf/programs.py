@@ -20,8 +20,8 @@ from blixt_backend.planes.ebpf.upgrade import share, share_unchanged
 log = logging.getLogger(__name__)
 
 OBJECTS = Path(__file__).parents[2] / "objects"
-#: An object's name without the family: programs on devices, and on sockets.
-ON_DEVICES, ON_SOCKETS = "blixt", "sock"
+#: An object's name without the family: programs on devices, on sockets, and those that we run ourselves.
+ON_DEVICES, ON_SOCKETS, ON_REQUEST = "blixt", "sock", "task"
 XDP_PROGRAM = "uplink_xdp"
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 _BPF_F_IPV6 = 1 << 7
@@ -74,6 +74,9 @@ class Programs:
         except BaseException:
             opened.close()
             raise
+
+    def map_fd(self, name: str) -> int:
+        return self._object.map_fd(name)
 
     def close(self) -> None:
         self._object.close()

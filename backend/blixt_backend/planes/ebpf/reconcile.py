@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from blixt_backend.model import PackedAddress, ServiceView
 from blixt_backend.planes.ebpf.adopt import ORPHANS, Adopted
-from blixt_backend.planes.ebpf.allocate import FullError, Indexes, Ranges
-from blixt_backend.planes.ebpf.compile import PortKey, PortPlan, compile_view, render_slots
+from blixt_backend.planes.ebpf.allocate import FullError, Indexes
+from blixt_backend.planes.ebpf.compile import PortKey, PortPlan, compile_view
 from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
 from blixt_backend.planes.ebpf.layout import EndpointFlag
 from blixt_backend.planes.ebpf.ownership import Ownership
-from blixt_backend.planes.ebpf.ports import NOWHERE, PortState, Unfit, former_key, port_name
+from blixt_backend.planes.ebpf.placing import NOWHERE, TablePlace, TableSpace, table_for
+from blixt_backend.planes.ebpf.ports import PortState, Unfit, former_key, port_name
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ SIZED_BY = {
     "counters": "--max-services",
     "endpoints": "--max-endpoints",
     "slots": "--max-endpoints",
+    "maglev": "--max-maglev-slots",
 }
 
 
@@ -47,7 +49,7 @@ class Reconciler:
         self._range_count = 0
         self._endpoints = EndpointTable(self._layout, maps.limit("endpoints"))
         self._ids = Indexes("counters", maps.limit("counters"))
-        self._slots = Ranges("slots", maps.limit("slots"))
+        self._tables = TableSpace(maps.limit)
         self._known = False
         self.unfit: dict[PortKey, Unfit] = {}
         #: Whether the last change took endpoints away, or said of some that they answer nobody.
@@ -91,7 +93,7 @@ class Reconciler:
         self._settle_claims(desired, node_addresses, batch)
         self.endpoints_left = bool(batch.gone_endpoints) or batch.silenced
         self._maps.write(batch)
-        for allocator in (self._ids, self._endpoints.indexes, self._slots):
+        for allocator in (self._ids, self._endpoints.indexes, self._tables):
             allocator.settle()
         self._maps.note_unfit(len(self.unfit))
         self._known = True
@@ -103,7 +105,7 @@ class Reconciler:
         every_plan = (plan for found in plans.values() for plan in found)
         adopted = Adopted(self._layout, held, every_plan, self._maps.limit)
         self._ports, self._endpoints = adopted.ports, adopted.endpoints
-        self._ids, self._slots = adopted.ids, adopted.slots
+        self._ids, self._tables = adopted.ids, adopted.tables
         self._range_count = len(held.ranges)
         self._by_path, self._owners = {}, Ownership()
         for key, state in adopted.ports.items():
@@ -147,7 +149,7 @@ class Reconciler:
         self._check_room(rows_wanted - state.rows.keys(), batch)
         new_ids = self._ids.take(max(ids_needed - len(state.ids), 0))
         new_indexes: list[int] = []
-        new_slots: dict[bytes, tuple[int, int]] = {}
+        new_places: dict[bytes, TablePlace] = {}
         ids = (state.ids + new_ids)[:ids_needed]
         try:
             ranges = self._range_keys(plan, ids)
@@ -155,19 +157,18 @@ class Reconciler:
             new_indexes = self._endpoints.indexes.take(len(fresh))
             endpoints = state.endpoints | dict(zip(fresh, new_indexes, strict=True))
             used = {i for row in plan.frontends if row.key in rows_wanted for i in (row.inside, row.outside)}
-            contents = [
-                render_slots(slots, endpoints, self._layout) if position in used else b""
+            tables = [
+                table_for(slots, plan.algorithm, endpoints, self._layout) if position in used else None
                 for position, slots in enumerate(plan.sets)
             ]
-            for content in contents:
-                if content and content not in state.slots and content not in new_slots:
-                    count = len(content) // self._layout.slot.size
-                    new_slots[content] = (self._slots.take(count), count)
+            new_tables = {t.key: t for t in tables if t and t.key not in state.tables}
+            for key, table in new_tables.items():
+                new_places[key] = self._tables.take(table)
         except FullError:
             self._ids.put_back(new_ids)
             self._endpoints.indexes.put_back(new_indexes)
-            for first, count in new_slots.values():
-                self._slots.put_back(first, count)
+            for place in new_places.values():
+                self._tables.put_back(place)
             raise
         if plan.key not in self._ports:
             self._ports[plan.key] = state
@@ -179,13 +180,14 @@ class Reconciler:
         state.endpoints = endpoints
         self._write_endpoints(plan, state, batch)
         self._write_ranges(state, ranges, batch)
-        batch.slots.extend((first, content) for content, (first, _) in new_slots.items())
-        places = [state.slots.get(c) or new_slots.get(c) or NOWHERE for c in contents]
+        for key, table in new_tables.items():
+            batch.add_table(table, new_places[key])
+        known = state.tables | new_places
+        places = [known[table.key] if table else NOWHERE for table in tables]
         self._write_rows(plan, state, rows_wanted, places, batch)
-        for content, place in state.slots.items():
-            if content not in contents:
-                self._slots.release(*place)
-        state.slots = {content: place for content, place in zip(contents, places, strict=True) if content}
+        state.tables = {table.key: known[table.key] for table in tables if table}
+        for key in known.keys() - state.tables.keys():
+            self._tables.release(known[key])
 
     def _remove(self, key: PortKey, batch: Batch) -> None:
         state = self._ports.pop(key)
@@ -196,8 +198,8 @@ class Reconciler:
             self._vacate(row, batch)
         for index in state.endpoints.values():
             batch.gone_endpoints[index] = self._endpoints.buried(index)
-        for place in state.slots.values():
-            self._slots.release(*place)
+        for place in state.tables.values():
+            self._tables.release(place)
         for number in state.ids:
             self._ids.release(number)
             batch.names[number] = None
@@ -272,7 +274,7 @@ class Reconciler:
         plan: PortPlan,
         state: PortState,
         wanted: set[bytes],
-        places: Sequence[tuple[int, int]],
+        places: Sequence[TablePlace],
         batch: Batch,
     ) -> None:
         for key in state.rows.keys() - wanted:
@@ -287,7 +289,8 @@ class Reconciler:
                         "%s has no %s: %s has it", plan.key, self._readable(key), self._owners.owner(key)
                     )
                 continue
-            row = (state.ids[max(ranges, 0)], flags, *places[inside], *places[outside], plan.affinity_ticks)
+            sides = (*places[inside][:2], *places[outside][:2])
+            row = (state.ids[max(ranges, 0)], flags, *sides, plan.affinity_ticks)
             loser = self._owners.give(key, plan.key)
             if loser is not None:
                 self._dispossess(loser, key)
@@ -325,6 +328,7 @@ def _rows(batch: Batch) -> int:
         len(batch.endpoints)
         + len(batch.ranges)
         + sum(len(content) for _, content in batch.slots) // 12
+        + sum(recipe.size for _, recipe in batch.maglev)
         + len(batch.services)
         + len(batch.gone_endpoints)
         + len(batch.gone_ranges)

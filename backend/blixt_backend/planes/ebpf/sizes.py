@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blixt_backend.planes.ebpf.layout import MAGLEV_PART
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -13,6 +15,7 @@ class Sizes:
     endpoints: int = 262144
     connections: int = 524288
     embryos: int = 65536
+    maglev_slots: int = 1 << 20
 
     def by_map(self) -> dict[str, int]:
         return {
@@ -20,6 +23,7 @@ class Sizes:
             "counters": self.services,
             "source_ranges": self.services,
             "slots": 2 * self.endpoints,
+            "maglev": -(-self.maglev_slots // MAGLEV_PART),
             "endpoints": self.endpoints + 1,  # index 0 is taken
             "connections": self.connections,
             "embryos": self.embryos,
@@ -35,6 +39,7 @@ OPTION_OF = {
     "counters": "--max-services",
     "source_ranges": "--max-services",
     "slots": "--max-endpoints",
+    "maglev": "--max-maglev-slots",
     "endpoints": "--max-endpoints",
     "connections": "--max-connections",
     "embryos": "--max-embryos",

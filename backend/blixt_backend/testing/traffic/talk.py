@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,11 @@ class Conversation:
     def __init__(self, target: Target, link: socket.socket) -> None:
         self.target = target
         self._link = link
+
+    def end_by_reset(self) -> None:
+        """Leave nothing behind at its end, so that the same port can be used again at once."""
+        if self.target.protocol == "tcp":
+            self._link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def ask(self, text: str, patience: float) -> Answer:
         """Send `text`, and wait for its answer. Raises TalkError."""

@@ -1,0 +1,112 @@
+"""Services that ask for an algorithm by annotation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from blixt_lab import Host, manifests, wait_for
+from blixt_lab.load import holding
+from blixt_lab.traffic import Target, converse, spread
+from blixt_lab.world import KINDS, Space, World
+
+pytestmark = pytest.mark.lab
+
+_FLOWS = range(41_000, 41_040)
+
+
+def balanced(space: Space, algorithm: str, *pods: Host, **spec: Any) -> None:
+    """A Service on all addresses of the space."""
+    made = dict(manifests.service(space.name, space.inside, external=space.outside, **spec))
+    made["metadata"] = {**made["metadata"], "annotations": {"blixt.dev/algorithm": algorithm}}
+    space.apply(made, *manifests.slices(space.name, pods))
+
+
+def servers_of_flows(client: Host, target: Target, ports: range = _FLOWS) -> dict[int, str]:
+    """Who answers from each of the client's ports."""
+    address = client.address6 if ":" in target.address else client.address4
+
+    async def ask_all() -> dict[int, str]:
+        found = {}
+        for port in ports:
+            async with converse(target, source=(address, port)) as conversation:
+                conversation.end_by_reset()
+                found[port] = (await conversation.ask("who", 3.0)).server
+        return found
+
+    return client.do(ask_all())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_by_maglev_a_flow_has_the_same_endpoint_whichever_node_it_comes_in_by(
+    world: World, space: Space, kind: tuple[str, int]
+) -> None:
+    cluster = world.cluster
+    client, first, second = cluster.client, *cluster.nodes
+    # Node 2 has numbered them otherwise: it knew some of them before.
+    balanced(space, "maglev", *world.pods("2-2", "1-2"))
+    balanced(space, "maglev", *cluster.pods)
+    target = space.target(kind)
+    try:
+        by_first = servers_of_flows(client, target)
+        cluster.route_services(second)
+        by_second = servers_of_flows(client, target)
+    finally:
+        cluster.route_services(first)
+    assert by_first == by_second
+    assert set(by_first.values()) == {pod.name for pod in cluster.pods}
+    assert {row["service_name"] for row in space.known_flows(second.name)}, "they did come by node 2"
+
+
+def test_by_maglev_with_affinity_a_client_has_one_endpoint_on_all_nodes(world: World, space: Space) -> None:
+    cluster = world.cluster
+    balanced(space, "maglev", *cluster.pods, sessionAffinity="ClientIP")
+    for kind in KINDS:
+        target = space.target(kind)
+        try:
+            found = set(servers_of_flows(cluster.client, target, _FLOWS[:10]).values())
+            cluster.route_services(cluster.nodes[1])
+            found |= set(servers_of_flows(cluster.client, target, _FLOWS[:10]).values())
+        finally:
+            cluster.route_services(cluster.nodes[0])
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize("kind", [("tcp", 4), ("udp", 6)], ids=str)
+def test_a_gateways_listeners_keep_weights_by_maglev(
+    world: World, space: Space, kind: tuple[str, int]
+) -> None:
+    one, two = world.pods("1-1", "2-1")
+    class_, gateway = manifests.gateway(space.name, space.outside)
+    annotated = {**gateway["metadata"], "annotations": {"blixt.dev/algorithm": "maglev"}}
+    names = {f"{space.name}-blue": [one], f"{space.name}-green": [two]}
+    space.apply(
+        class_,
+        {**gateway, "metadata": annotated},
+        *manifests.routes(space.name, {f"{space.name}-blue": 70, f"{space.name}-green": 30}),
+        *manifests.backend_services(names, 150),
+    )
+    got = world.cluster.client.do(spread(space.target(kind), 600))
+    assert got.failures == {}
+    assert got.share("pod-1-1") == pytest.approx(0.7, abs=0.08)
+    rows = world.blixt.inspect(world.cluster["node1"], "services")
+    ours = [row for row in rows if f"/{space.name}." in row["name"]]
+    assert {row["algorithm"] for row in ours} == {"Maglev"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_change_of_the_algorithm_moves_no_connection(
+    world: World, space: Space, kind: tuple[str, int]
+) -> None:
+    balanced(space, "weighted-random", *world.cluster.pods)
+    target = space.target(kind)
+    with holding(world.cluster.client, target, 20, interval=0.1) as held:
+        before = Counter(held.result.by_server)
+        for algorithm in ("maglev", "weighted-random", "maglev"):
+            balanced(space, algorithm, *world.cluster.pods)
+        exchanges = held.result.exchanges
+        wait_for(lambda: held.result.exchanges > exchanges + 40, "two more answers in each conversation")
+        assert held.result.by_server == before
+        assert (held.result.lost, held.result.moved, held.result.missed.total()) == ([], 0, 0)
