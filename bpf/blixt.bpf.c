@@ -31,7 +31,13 @@ int node_egress(struct __sk_buff *skb)
 {
 	__u32 came_by = skb->ingress_ifindex;
 
-	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || (came_by && bpf_map_lookup_elem(&devices, &came_by)))
+	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE))
+		return VERDICT_NEXT;
+	if (skb->tc_index == SENT_ON) {
+		skb->tc_index = 0;
+		return VERDICT_NEXT;
+	}
+	if (came_by && bpf_map_lookup_elem(&devices, &came_by))
 		return VERDICT_NEXT;
 	return balance(skb, FROM_NODE);
 }

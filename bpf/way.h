@@ -17,6 +17,9 @@ enum hook {
 #define VERDICT_NEXT (-1) /* TCX_NEXT, TC_ACT_UNSPEC */
 #define VERDICT_DROP 2    /* TC_ACT_SHOT */
 
+/* In skb->tc_index: sent on by a program here, so that node_egress can pass it on without a look-up. */
+#define SENT_ON 0xb117
+
 static __always_inline bool knows_macs(const struct way *way)
 {
 	return *(const __u32 *)way->to_mac | *(const __u16 *)(way->to_mac + 4);
@@ -76,13 +79,11 @@ static __always_inline int send(struct __sk_buff *skb, const struct way *way, __
 	switch (via) {
 	case VIA_PEER:
 		return bpf_redirect_peer(way->device, 0);
-	case VIA_NEIGHBOUR:
-		return bpf_redirect_neigh(way->device, NULL, 0, 0);
-	case VIA_DEVICE:
-		if (hook == FROM_NODE && way->device == skb->ifindex)
-			return VERDICT_NEXT;
-		return bpf_redirect(way->device, 0);
-	default:
+	case VIA_STACK:
 		return VERDICT_NEXT;
 	}
+	if (hook == FROM_NODE && via == VIA_DEVICE && way->device == skb->ifindex)
+		return VERDICT_NEXT;
+	skb->tc_index = SENT_ON;
+	return via == VIA_NEIGHBOUR ? bpf_redirect_neigh(way->device, NULL, 0, 0) : bpf_redirect(way->device, 0);
 }
