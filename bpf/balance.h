@@ -46,16 +46,6 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 	return translate(skb, packet, entry, via) ? send(skb, &entry->way, via, hook) : VERDICT_DROP;
 }
 
-static __always_inline int go_on(struct __sk_buff *skb, const struct packet *packet, struct connection *entry, int hook)
-{
-	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
-		return tell_too_big(skb, packet, &entry->way, hook);
-	if (packet->flow.protocol == IPPROTO_TCP)
-		note_ending(packet, entry);
-	count_packet(entry, packet->length);
-	return forward(skb, packet, entry, hook);
-}
-
 static __always_inline void refresh(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,
 				    __u32 tick, int hook)
 {
@@ -64,24 +54,39 @@ static __always_inline void refresh(struct __sk_buff *skb, const struct packet *
 	keep_partner(&packet->flow, entry);
 }
 
+static __always_inline int go_on(struct __sk_buff *skb, const struct packet *packet, struct connection *entry,
+				 __u32 tick, int hook)
+{
+	if (entry->seen_tick != tick)
+		refresh(skb, packet, entry, tick, hook);
+	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
+		return tell_too_big(skb, packet, &entry->way, hook);
+	if (packet->flow.protocol == IPPROTO_TCP)
+		note_ending(packet, entry);
+	count_packet(entry, packet->length);
+	return forward(skb, packet, entry, hook);
+}
+
 /* A client that comes again by a port that it used before, and is to have the same endpoint: the entries are there. */
 static __always_inline struct connection *partner_to_reuse(const struct packet *packet, const struct connection *old,
-							   const struct choice *choice, struct pair *pair, int hook)
+							   const struct choice *choice, int hook)
 {
+	struct flow key;
+
 	if (old->endpoint != choice->endpoint || old->generation != choice->generation ||
 	    (old->flags & CONNECTION_MASQUERADED) || needs_masquerade(&packet->flow, choice, hook))
 		return NULL;
-	return find_partner(&packet->flow, old, &pair->partner_key);
+	return find_partner(&packet->flow, old, &key);
 }
 
-/* By their keys: the elements that were found may have become another connection's by now. */
-static __always_inline enum drop_reason write_over(const struct packet *packet, struct pair *pair)
+/* In place: to write it as a whole would take an element from the LRU list, and give one back. */
+static __always_inline void begin_again(struct connection *entry, __u32 service)
 {
-	make_both(&packet->flow, pair);
-	if (bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY) ||
-	    bpf_map_update_elem(&connections, &packet->flow, &pair->entry, BPF_ANY))
-		return DROP_CONNECTIONS_FULL;
-	return DROP_NONE;
+	/* By now it may be another connection's: only what that can bear is changed. */
+	__sync_fetch_and_and(&entry->flags, ~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET));
+	entry->service = service;
+	entry->packets = 0;
+	entry->bytes = 0;
 }
 
 /* Whose address the client is masqueraded as, and the key that its answers will have but for the port. */
@@ -172,34 +177,36 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 
 	if (!packet || !service)
 		return VERDICT_NEXT;
-	pair = empty_pair();
-	if (!pair)
-		return VERDICT_DROP;
 	hash = hash_flow(&packet->flow);
 	reason = choose(service, &packet->flow, hook == FROM_NETWORK, hash_for_choice(service, &packet->flow, hash),
 			tick, &choice);
 	if (old && reason == DROP_NONE)
-		partner = partner_to_reuse(packet, old, &choice, pair, hook);
-	if (old && !partner)
+		partner = partner_to_reuse(packet, old, &choice, hook);
+	if (old && partner) {
+		begin_again(old, service->id);
+		begin_again(partner, service->id);
+		count_opened(service->id);
+		return go_on(skb, packet, old, tick, hook);
+	}
+	if (old)
 		forget(&packet->flow, old);
 	if (reason != DROP_NONE)
 		return turn_away(skb, packet, service, reason, hook);
+	pair = empty_pair();
+	if (!pair)
+		return VERDICT_DROP;
 	fill_embryo(pair, packet, &choice, service, tick);
 	find_way(skb, &packet->flow.source, &choice.address, &pair->embryo.way, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &pair->embryo.way)) {
-		if (partner)
-			forget(&packet->flow, old);
+	if (packet->dont_fragment && too_big(skb, packet, &pair->embryo.way))
 		return tell_too_big(skb, packet, &pair->embryo.way, hook);
-	}
-	reason = partner ? write_over(packet, pair) : record(skb, packet, &choice, pair, hash, hook);
+	reason = record(skb, packet, &choice, pair, hash, hook);
 	if (reason != DROP_NONE)
 		return drop(reason);
 	if (pair->is_known)
 		count_for_service(service->id, false, packet->length);
 	else
 		count_connection(service->id, packet->length);
-	if (!partner)
-		grow(packet, pair, tick);
+	grow(packet, pair, tick);
 	return forward(skb, packet, &pair->entry, hook);
 }
 
@@ -318,9 +325,7 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	case FATE_GOES_ON:
 		break;
 	}
-	if (entry->seen_tick != tick)
-		refresh(skb, packet, entry, tick, hook);
-	return go_on(skb, packet, entry, hook);
+	return go_on(skb, packet, entry, tick, hook);
 }
 
 #define LONGEST_HEADERS (MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr))

@@ -21,8 +21,8 @@ static __always_inline void count_refused(__u32 service)
 		count->refused++;
 }
 
-/* Of a socket: its packets go by unseen. */
-static __always_inline void count_socket(__u32 service)
+/* A socket's, whose packets go by unseen, or one whose first packet is counted as every other. */
+static __always_inline void count_opened(__u32 service)
 {
 	struct service_counters *count = bpf_map_lookup_elem(&counters, &service);
 

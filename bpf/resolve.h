@@ -93,7 +93,7 @@ static __always_inline int resolve(struct bpf_sock_addr *context, bool mapped, c
 	reason = choose_for_socket(service, flow, cookie, &to);
 	if (reason != DROP_NONE)
 		return turn_away(service, flow, reason);
-	count_socket(service->id);
+	count_opened(service->id);
 	write_address(context, mapped, &to.address, to.port);
 	return SOCKET_PROCEED;
 }

@@ -11,6 +11,7 @@ from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.parse import FIN, RST, Packet
 from blixt_model.ports import is_closed, is_idle, is_over, key_state, own_partner, source_ports
 from blixt_model.tables import (
+    CLOSED_BY_BOTH,
     ENDPOINT_REJECT,
     Affinity,
     AffinityKey,
@@ -38,6 +39,9 @@ from blixt_model.tables import (
 )
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, send, way_to
+
+#: What a connection that begins again must not have.
+ENDED = CLOSED_BY_BOTH | ConnectionFlag.RESET
 
 
 def handle_flow(packet: Packet, now: Circumstances, tables: Tables) -> Outcome:
@@ -109,6 +113,9 @@ class _Handling:
                 return self._new_flow(entry)
             if self._begins_anew(entry, endpoint):
                 return self._new_flow(entry)
+        return self._go_on(entry)
+
+    def _go_on(self, entry: Connection) -> Outcome:
         if entry.seen_tick != self.now.tick:
             entry = self._refresh(entry)
         if not fits(self.packet, entry.way.mtu, self.now.gso_size):
@@ -242,7 +249,7 @@ class _Handling:
             return outcome
         if service is None or not self._may_open():
             return self._to_no_service(old)
-        old_is_whole = old is not None and own_partner(self.packet.flow, old, self._connection) is not None
+        partner = own_partner(self.packet.flow, old, self._connection) if old is not None else None
         if old is not None:
             self._forget(old)
         from_outside = self.now.hook is Hook.UPLINK_INGRESS
@@ -278,8 +285,8 @@ class _Handling:
             self.changes.affinities[AffinityKey(service.id, client)] = Affinity(
                 index, endpoint.generation, self.now.tick
             )
-        if old is not None and old_is_whole and self._may_reuse(old, index, endpoint):
-            return self._begin_again(service, index, endpoint)
+        if old is not None and partner is not None and self._may_reuse(old, index, endpoint):
+            return self._begin_again(service, old, partner)
         return self._connect(service, index, endpoint, flow_hash)
 
     def _may_open(self) -> bool:
@@ -348,24 +355,16 @@ class _Handling:
         is_same = (old.endpoint, old.generation) == (index, endpoint.generation)
         return is_same and not old.flags & ConnectionFlag.MASQUERADED and not self._masquerades(endpoint)
 
-    def _begin_again(self, service: Service, index: int, endpoint: Endpoint) -> Outcome:
+    def _begin_again(self, service: Service, old: Connection, partner: Connection) -> Outcome:
         """Both entries of a connection that is over are there: they become the new one's."""
-        flow = self.packet.flow
-        way = way_to(endpoint.address, self.now, self.tables)
-        way_on = self._usable(way)
-        if way_on is None:
-            return answer_too_big(self.packet, way.mtu, self.now, self.changes)
-        entry = Connection(
-            becomes=Flow(flow.source, endpoint.address, flow.source_port, endpoint.port, flow.protocol),
-            endpoint=index,
-            generation=endpoint.generation,
-            service=service.id,
-            seen_tick=self.now.tick,
-            way=way,
+        old, partner = (
+            replace(entry, flags=entry.flags & ~ENDED, service=service.id, packets=0, bytes=0)
+            for entry in (old, partner)
         )
-        self._write_partner(entry)
+        self.changes.connections[self.packet.flow] = old
+        self.changes.connections[partner_of(old.becomes)] = partner
         self.changes.count(service.id, Counters(connections=1))
-        return self._carry(entry, way_on)
+        return self._go_on(old)
 
     def _connect(self, service: Service, index: int, endpoint: Endpoint, flow_hash: int) -> Outcome:
         flow = self.packet.flow

@@ -2,8 +2,8 @@
 
 A change whose text is no longer in the source fails, too: adapt it. What no test run can show is the device
 that a packet is redirected to: the lab's tests see that. What so few random packets hardly ever reach (a
-client has another endpoint by now, and the old one is idle; a client's entry is where an endpoint's would be;
-a connection that was over begins anew with a packet that is too big) is among the packets written by hand.
+client has another endpoint by now, and the old one is idle; a client's entry is where an endpoint's would be)
+is among the packets written by hand.
 """
 
 from __future__ import annotations
@@ -181,7 +181,14 @@ MUTATIONS = (
         " || needs_masquerade(&packet->flow, choice, hook))",
         ")",
     ),
-    Mutation("kept-where-not-reused", "balance.h", "if (old && !partner)", "if (false)"),
+    Mutation(
+        "kept-where-not-reused",
+        "balance.h",
+        "if (old)\n\t\tforget(&packet->flow, old);\n\tif (reason",
+        "if (reason",
+    ),
+    Mutation("ended-again-at-once", "balance.h", "~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET)", "~0"),
+    Mutation("counted-on", "balance.h", "entry->packets = 0;", ""),
     Mutation("service-before-not-forgotten", "balance.h", "forget_service_before(&packet->flow);", ";"),
     Mutation(
         "another-client-s-service-forgotten",

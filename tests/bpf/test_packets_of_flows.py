@@ -167,14 +167,15 @@ def test_too_big_is_answered_with_the_mtu(scene: Scene) -> None:
     assert outcome.packet == answer(answer_ip(scene) / error / quoted)
 
 
-def test_too_big_to_begin_anew_leaves_nothing_of_the_old_connection(scene: Scene) -> None:
+def test_too_big_to_begin_anew_is_answered_like_any_packet(scene: Scene) -> None:
     establish(scene, NARROW, TCP_NUMBER)
     scene.send(syn(scene, NARROW, flags="R"))
     packet = syn(scene, NARROW) / Raw(bytes(1400))
     if scene.family is IPV4:
         packet.flags = "DF"
     assert scene.send(packet).changes.drops == [DropReason.TOO_BIG]
-    assert (scene.tables.connections, scene.tables.embryos) == ({}, {})
+    entry = scene.tables.connections[flow_of(scene, NARROW, TCP_NUMBER)]
+    assert (entry.flags, entry.packets) == (0, 0)
 
 
 def test_too_big_without_df_is_the_stack_s_to_cut(scene: Scene) -> None:
