@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from ctypes import byref, c_int, c_uint32
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blixt_backend.planes.ebpf.libbpf import BpfObject, TestRunOptions, checked, library, possible_cpus
@@ -248,6 +248,13 @@ class Kernel:
 
     def write_embryo(self, key: Flow, embryo: Embryo) -> None:
         self._tables["embryos"].write(self.layout.flow(key), self.layout.embryo(embryo))
+
+    def age_embryos(self, ticks: int) -> None:
+        """As if all had been seen so many ticks earlier."""
+        for key, embryo in self.embryos().items():
+            self.write_embryo(
+                key, replace(embryo, born_tick=embryo.born_tick - ticks, seen_tick=embryo.seen_tick - ticks)
+            )
 
     def delete_embryo(self, key: Flow) -> None:
         self._tables["embryos"].delete(self.layout.flow(key))

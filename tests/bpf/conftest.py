@@ -23,21 +23,31 @@ SETTINGS = Settings(hash_seed=0x1BADB002CAFEF00D, port_first=40000, port_count=3
 PACKETS = int(os.environ.get("BLIXT_PACKETS", "12000"))
 
 _compared = pytest.StashKey[dict[str, int]]()
+_processed = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_compared] = {}
+    config.stash[_processed] = {}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for what, count in config.stash[_compared].items():
         terminalreporter.write_line(f"differential test: {count} {what}")
+    for program, count in config.stash[_processed].items():
+        terminalreporter.write_line(f"verifier: {count:7,} instructions processed, {program}")
 
 
 @pytest.fixture(scope="session")
 def compared(pytestconfig: pytest.Config) -> dict[str, int]:
     """What was compared, and how many of it: shown at the end."""
     return pytestconfig.stash[_compared]
+
+
+@pytest.fixture(scope="session")
+def processed(pytestconfig: pytest.Config) -> dict[str, int]:
+    """What the verifier went through, by program: shown at the end."""
+    return pytestconfig.stash[_processed]
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +58,12 @@ def packets_wanted() -> int:
 @pytest.fixture(scope="session")
 def settings() -> Settings:
     return SETTINGS
+
+
+@pytest.fixture(scope="session")
+def settings_ports() -> range:
+    """The ports to masquerade to."""
+    return range(SETTINGS.port_first, SETTINGS.port_first + SETTINGS.port_count)
 
 
 @pytest.fixture(scope="session")
