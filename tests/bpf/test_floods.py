@@ -1,4 +1,4 @@
-"""Floods of new flows, and tables and ports that are all taken: connections go on, what is dropped is counted.
+"""Floods of new flows, and tables and ports that are all taken: connections go on, and drops are counted.
 
 Through the kernel alone, which is quick: each packet's rules are compared elsewhere. The tables have hardly
 more room than the kernel's LRU maps want for themselves, and the floods have many times that.
