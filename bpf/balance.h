@@ -129,28 +129,36 @@ static __always_inline int turn_away(struct __sk_buff *skb, const struct packet 
 	return refuse(skb, packet, hook);
 }
 
-static __always_inline void fill_embryo(struct pair *pair, const struct packet *packet, const struct choice *choice,
-					const struct service *service, __u32 tick)
+/* All but the way. */
+static __always_inline void begin_embryo(struct pair *pair, const struct packet *packet, const struct choice *choice,
+					 const struct service *service, __u32 tick)
 {
-	struct embryo *embryo = &pair->embryo;
+	const struct flow *flow = &packet->flow;
 
-	pair->partner_key.source = choice->address;
-	pair->partner_key.destination = packet->flow.source;
-	pair->partner_key.source_port = choice->port;
-	pair->partner_key.destination_port = packet->flow.source_port;
-	pair->partner_key.protocol = packet->flow.protocol;
-	embryo->source = packet->flow.source;
-	embryo->destination = packet->flow.destination;
-	embryo->source_port = packet->flow.source_port;
-	embryo->destination_port = packet->flow.destination_port;
-	embryo->endpoint = choice->endpoint;
-	embryo->generation = choice->generation;
-	embryo->service = service->id;
-	embryo->born_tick = tick;
-	embryo->seen_tick = tick;
-	embryo->flags = ending(packet, false);
-	embryo->packets = 1;
-	embryo->bytes = packet->length;
+	pair->partner_key = (struct flow){
+		.source = choice->address,
+		.destination = flow->source,
+		.source_port = choice->port,
+		.destination_port = flow->source_port,
+		.protocol = flow->protocol,
+	};
+	pair->embryo = (struct embryo){
+		.source = flow->source,
+		.destination = flow->destination,
+		.source_port = flow->source_port,
+		.destination_port = flow->destination_port,
+		.endpoint = choice->endpoint,
+		.generation = choice->generation,
+		.service = service->id,
+		.born_tick = tick,
+		.seen_tick = tick,
+		.flags = ending(packet, false),
+		.packets = 1,
+		.bytes = packet->length,
+	};
+	pair->masquerade_device = 0;
+	pair->is_known = false;
+	pair->gives_way = false;
 }
 
 /* Makes pair->entry, and a connection of the flow if it is time. */
@@ -192,10 +200,10 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 		forget(&packet->flow, old);
 	if (reason != DROP_NONE)
 		return turn_away(skb, packet, service, reason, hook);
-	pair = empty_pair();
+	pair = scratch_pair();
 	if (!pair)
 		return VERDICT_DROP;
-	fill_embryo(pair, packet, &choice, service, tick);
+	begin_embryo(pair, packet, &choice, service, tick);
 	find_way(skb, &packet->flow.source, &choice.address, &pair->embryo.way, hook);
 	if (packet->dont_fragment && too_big(skb, packet, &pair->embryo.way))
 		return tell_too_big(skb, packet, &pair->embryo.way, hook);
@@ -233,7 +241,7 @@ static __always_inline int go_on_unanswered(struct __sk_buff *skb, const struct 
 /* NO_EMBRYO: there is no such flow, or not any more. */
 static __noinline int known_embryo(struct __sk_buff *skb, const struct packet *packet, int hook)
 {
-	struct pair *pair = empty_pair();
+	struct pair *pair = scratch_pair();
 	struct embryo *embryo;
 
 	if (!packet || !pair)
@@ -254,24 +262,24 @@ static __noinline int answer_by_embryo(struct __sk_buff *skb, const struct packe
 	struct connection *entry;
 	struct flow client;
 	struct pair *pair;
+	struct way way;
 
 	if (!packet || !embryo)
 		return VERDICT_NEXT;
-	pair = empty_pair();
+	pair = scratch_pair();
 	if (!pair)
 		return VERDICT_DROP;
 	client = client_of(embryo, packet->flow.protocol);
-	entry = &pair->partner;
-	entry->source = client.destination;
-	entry->destination = client.source;
-	find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
-		return tell_too_big(skb, packet, &entry->way, hook);
+	find_way(skb, &client.destination, &client.source, &way, hook);
+	if (packet->dont_fragment && too_big(skb, packet, &way))
+		return tell_too_big(skb, packet, &way, hook);
 	embryo->flags |= CONNECTION_ANSWERED | ending(packet, true);
 	add_packet(&embryo->answers, &embryo->answer_bytes, packet->length);
 	pair->partner_key = packet->flow;
 	pair->embryo = *embryo;
 	make_both(&client, pair);
+	entry = &pair->partner;
+	entry->way = way;
 	if (has_grown(embryo)) {
 		entry->seen_tick = current_tick();
 		promote(&client, pair);

@@ -28,14 +28,12 @@ struct {
 	__type(value, struct pair);
 } pairs SEC(".maps");
 
-static __always_inline struct pair *empty_pair(void)
+/* Not zeroed, which would cost a new flow as much as a look-up: whatever makes a part of it, writes all of that part. */
+static __always_inline struct pair *scratch_pair(void)
 {
 	__u32 zero = 0;
-	struct pair *pair = bpf_map_lookup_elem(&pairs, &zero);
 
-	if (pair)
-		__builtin_memset(pair, 0, sizeof(*pair));
-	return pair;
+	return bpf_map_lookup_elem(&pairs, &zero);
 }
 
 static __always_inline bool is_reply(const struct connection *connection)
@@ -84,6 +82,10 @@ static __always_inline void make_partner(const struct flow *flow, const struct c
 	partner->generation = entry->generation;
 	partner->service = entry->service;
 	partner->flags = entry->flags ^ CONNECTION_REPLY;
+	partner->seen_tick = 0;
+	partner->way = (struct way){};
+	partner->packets = 0;
+	partner->bytes = 0;
 }
 
 /* Whether an entry makes packets of the flow that answers `flow`: the key alone may be another connection's by now. */
@@ -126,7 +128,7 @@ static __noinline int keep_partner(const struct flow *flow, const struct connect
 	partner_key(entry, flow->protocol, &key);
 	if (bpf_map_lookup_elem(&connections, &key) || bpf_map_lookup_elem(&embryos, &key))
 		return 0;
-	pair = empty_pair();
+	pair = scratch_pair();
 	if (!pair)
 		return 0;
 	make_partner(flow, entry, pair);

@@ -142,7 +142,7 @@ static __noinline int translate_icmp_error(struct __sk_buff *skb, const struct p
 	    !same_address(&packet->flow.destination, &flow.destination))
 		return VERDICT_NEXT;
 	entry = bpf_map_lookup_elem(&connections, &flow);
-	if (!entry && (pair = empty_pair()))
+	if (!entry && (pair = scratch_pair()))
 		entry = entry_by_embryo(&flow, pair);
 	if (!entry)
 		return VERDICT_NEXT;
