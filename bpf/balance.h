@@ -10,6 +10,7 @@
 #include "masquerade.h"
 #include "opening.h"
 #include "translate.h"
+#include "vacant.h"
 
 #define NO_EMBRYO (-2) /* no verdict */
 
@@ -288,10 +289,24 @@ static __noinline int answer_by_embryo(struct __sk_buff *skb, const struct packe
 	return forward(skb, packet, entry, hook);
 }
 
+/* A flow begins that is to no service. */
+static __always_inline int begin_elsewhere(struct __sk_buff *skb, const struct packet *packet, bool defined, int hook)
+{
+	enum drop_reason reason = defined ? DROP_NONE : vacancy_of(&packet->flow);
+
+	if (reason == DROP_NONE) {
+		forget_service_before(&packet->flow);
+		return VERDICT_NEXT;
+	}
+	count_drop(reason);
+	return reason == DROP_UNDEFINED_PORT ? refuse(skb, packet, hook) : VERDICT_DROP;
+}
+
 static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *packet, struct connection *old,
 				    int hook)
 {
 	struct service *service = find_service(&packet->flow);
+	bool defined = service;
 	struct embryo *embryo;
 	int verdict;
 
@@ -312,7 +327,7 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 	if (embryo)
 		return packet->first_fragment ? drop(DROP_FRAGMENT) : answer_by_embryo(skb, packet, embryo, hook);
 	if (!packet->first_fragment && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))
-		forget_service_before(&packet->flow);
+		return begin_elsewhere(skb, packet, defined, hook);
 	return VERDICT_NEXT;
 }
 

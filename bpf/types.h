@@ -216,6 +216,18 @@ struct source_range {
 };
 SIZED(struct source_range, 12, 24);
 
+enum vacancy_answer {
+	VACANCY_REFUSED = 1, /* a cluster IP: no service has that port */
+	VACANCY_DROPPED = 2, /* in the range of cluster IPs: no service has that address */
+};
+
+/* Addresses where a flow to no service ends; the longest prefix counts. */
+struct vacancy {
+	__u32 prefix_length; /* LPM trie */
+	struct address address;
+};
+SIZED(struct vacancy, 8, 20);
+
 struct affinity_key {
 	__u32 service;
 	struct address client;
@@ -278,5 +290,7 @@ enum drop_reason {
 	DROP_CONNECTIONS_FULL,      /* the connection could not be recorded */
 	DROP_TOO_BIG,               /* answered with "fragmentation needed" or "packet too big" */
 	DROP_FRAGMENT,              /* a fragment to a service's address: it has no ports to go by */
+	DROP_UNDEFINED_PORT,        /* refused: a cluster IP, and no service has that port */
+	DROP_UNALLOCATED,           /* in the range of cluster IPs, and no service has that address */
 	DROP_REASONS,
 };

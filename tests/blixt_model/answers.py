@@ -17,8 +17,17 @@ def drop(packet: Packet, reason: DropReason, changes: Changes) -> Outcome:
 
 
 def refuse(packet: Packet, reason: DropReason, service: int, now: Circumstances, changes: Changes) -> Outcome:
-    changes.drops.append(reason)
     changes.count(service, Counters(refused=1))
+    return _refuse(packet, reason, now, changes)
+
+
+def refuse_vacant(packet: Packet, now: Circumstances, changes: Changes) -> Outcome:
+    """At an address of a service that hasn't this port."""
+    return _refuse(packet, DropReason.UNDEFINED_PORT, now, changes)
+
+
+def _refuse(packet: Packet, reason: DropReason, now: Circumstances, changes: Changes) -> Outcome:
+    changes.drops.append(reason)
     if packet.protocol == TCP:
         return answer_reset(packet, now, changes)
     kind, code = (3, 3) if packet.family is IPV4 else (1, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from blixt_model import embryos
-from blixt_model.answers import answer_reset, answer_too_big, drop, refuse
+from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refuse_vacant
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.parse import FIN, RST, Packet
@@ -33,6 +33,7 @@ from blixt_model.tables import (
     ServiceFlag,
     SlotRange,
     Tables,
+    VacancyAnswer,
     Via,
     Way,
     partner_of,
@@ -248,7 +249,7 @@ class _Handling:
         if service is not None and old is None and (outcome := self._unanswered()) is not None:
             return outcome
         if service is None or not self._may_open():
-            return self._to_no_service(old)
+            return self._to_no_service(old, defined=service is not None)
         partner = own_partner(self.packet.flow, old, self._connection) if old is not None else None
         if old is not None:
             self._forget(old)
@@ -293,12 +294,18 @@ class _Handling:
         opening = self.tables.opening
         return opening is Opening.ALL or (opening is Opening.STARTS and self.packet.is_new_tcp)
 
-    def _to_no_service(self, old: Connection | None) -> Outcome:
+    def _to_no_service(self, old: Connection | None, *, defined: bool) -> Outcome:
         if old is not None:
             self._forget(old)
         embryo = self._embryo(self.packet.flow)
         if embryo is not None:
             return self._answer(embryo)
+        if not defined and (self.packet.protocol == UDP or self.packet.is_new_tcp):
+            match self.tables.vacancy(self.packet.flow.destination):
+                case VacancyAnswer.REFUSED:
+                    return refuse_vacant(self.packet, self.now, self.changes)
+                case VacancyAnswer.DROPPED:
+                    return drop(self.packet, DropReason.UNALLOCATED, self.changes)
         self._forget_service_before()
         return self._next()
 

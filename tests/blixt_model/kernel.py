@@ -44,6 +44,7 @@ _ENTRIES = {
     "services": 64,
     "devices": 64,
     "source_ranges": 64,
+    "vacancies": 64,
 }
 _PER_CPU = {"counters", "drops"}
 #: Of a packet: a test run has one page for it, with room before and after.
@@ -155,6 +156,7 @@ class Kernel:
             "services": (self.layout.frontend_format.size, 28),
             "devices": (4, self.layout.device_format.size),
             "source_ranges": (8 + a, 4),
+            "vacancies": (4 + a, 4),
             "drops": (4, 8),
             "opening": (4, 4),
         }
@@ -192,7 +194,8 @@ class Kernel:
         """Everything of an earlier world goes; `tables`, which have no connections yet, come."""
         for name in ("connections", "embryos", "affinities", "services", "devices"):
             self._tables[name].clear()
-        self._clear_source_ranges()
+        self._clear_trie("source_ranges")
+        self._clear_trie("vacancies")
         for name in ("slots", "maglev", "endpoints", "counters", "drops", "hints"):
             self._tables[name].zero()
         for frontend, service in tables.services.items():
@@ -207,14 +210,15 @@ class Kernel:
             self._tables["devices"].write(_index(ifindex), self.layout.device(device))
         for entry in tables.source_ranges:
             self._tables["source_ranges"].write(self.layout.source_range(entry), _index(1))
-
+        for vacancy, answer in tables.vacancies.items():
+            self._tables["vacancies"].write(self.layout.vacancy(vacancy), _index(answer))
         self.write_opening(tables.opening)
 
     def write_opening(self, opening: Opening) -> None:
         self._tables["opening"].write(_index(0), _index(opening))
 
-    def _clear_source_ranges(self) -> None:
-        table = self._tables["source_ranges"]
+    def _clear_trie(self, name: str) -> None:
+        table = self._tables[name]
         key = ctypes.create_string_buffer(table.key_size)
         following = ctypes.CDLL("libbpf.so.1").bpf_map_get_next_key
         while following(table.fd, None, key) == 0:

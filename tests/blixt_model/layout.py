@@ -19,6 +19,7 @@ from blixt_model.tables import (
     Service,
     Slot,
     SourceRange,
+    Vacancy,
     Via,
     Way,
 )
@@ -99,6 +100,9 @@ class Layout:
 
     def device(self, device: Device) -> bytes:
         return self.device_format.pack(device.address, device.flags)
+
+    def vacancy(self, entry: Vacancy) -> bytes:
+        return entry.length.to_bytes(4, "little") + entry.address
 
     def source_range(self, entry: SourceRange) -> bytes:
         return self.range_format.pack(32 + entry.length, entry.service.to_bytes(4, "big"), entry.address)

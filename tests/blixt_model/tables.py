@@ -72,6 +72,8 @@ class DropReason(IntEnum):
     CONNECTIONS_FULL = 8
     TOO_BIG = 9
     FRAGMENT = 10
+    UNDEFINED_PORT = 11
+    UNALLOCATED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,19 @@ class SourceRange:
     address: bytes
 
 
+class VacancyAnswer(IntEnum):
+    REFUSED = 1
+    DROPPED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Vacancy:
+    """A network of `length` bits in which flows to no service end."""
+
+    length: int
+    address: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class AffinityKey:
     service: int
@@ -303,6 +318,7 @@ class Tables:
     endpoints: dict[int, Endpoint] = field(default_factory=dict)
     devices: dict[int, Device] = field(default_factory=dict)
     source_ranges: set[SourceRange] = field(default_factory=set)
+    vacancies: dict[Vacancy, VacancyAnswer] = field(default_factory=dict)
     connections: dict[Flow, Connection] = field(default_factory=dict)
     embryos: dict[Flow, Embryo] = field(default_factory=dict)
     hints: dict[int, Hint] = field(default_factory=dict)
@@ -319,6 +335,15 @@ class Tables:
             for entry in self.source_ranges
             if entry.service == service
         )
+
+    def vacancy(self, address: bytes) -> VacancyAnswer | None:
+        """What the longest prefix of the address says."""
+        number, bits = int.from_bytes(address, "big"), len(address) * 8
+        for length in range(bits, -1, -1):
+            network = (number >> (bits - length) << (bits - length)).to_bytes(len(address), "big")
+            if (answer := self.vacancies.get(Vacancy(length, network))) is not None:
+                return answer
+        return None
 
     def leads_to(self, service: Service) -> set[int]:
         """Endpoints that it may choose."""

@@ -22,9 +22,11 @@ from blixt_model.tables import (
     SlotRange,
     SourceRange,
     Tables,
+    Vacancy,
+    VacancyAnswer,
 )
 
-WORLD_BYTES = 192
+WORLD_BYTES = 208
 
 _BACKENDS = (
     *("pod", "remote", "other-pod", "narrow", "other-uplink", "silent-pod", "silent"),
@@ -66,6 +68,7 @@ def make_world(data: bytes, family: Family, network: Network) -> World:
         network.place(family, "nowhere").address(1),
     )
     _source_ranges(choices, tables, family, clients)
+    _vacancies(choices, tables, family, frontends)
     return World(family, network, tables, clients, frontends)
 
 
@@ -169,3 +172,16 @@ def _source_ranges(choices: Choices, tables: Tables, family: Family, clients: tu
         tables.source_ranges.add(
             SourceRange(1 + choices.below(5), length, number.to_bytes(family.address_size, "big"))
         )
+
+
+def _vacancies(choices: Choices, tables: Tables, family: Family, frontends: tuple[Frontend, ...]) -> None:
+    """Mostly as a node has them: services' addresses refuse, the rest of their range drops."""
+    bits = family.address_size * 8
+    for frontend in frontends:
+        if choices.below(3):
+            answer = VacancyAnswer.DROPPED if choices.rarely(8) else VacancyAnswer.REFUSED
+            tables.vacancies[Vacancy(bits, frontend.address)] = answer
+    if choices.below(2):
+        length = 24 if family is IPV4 else 64
+        range_ = packed("10.96.0.0" if family is IPV4 else "fd00:96::")
+        tables.vacancies[Vacancy(length, range_)] = VacancyAnswer.DROPPED

@@ -257,6 +257,8 @@ MUTATIONS = (
         "if (packet->flow.protocol != IPPROTO_UDP && !(endpoint->flags & ENDPOINT_SILENT))",
     ),
     Mutation("fewer-tries", "masquerade.h", "MASQUERADE_TRIES 32", "MASQUERADE_TRIES 1"),
+    Mutation("undefined-ports-dropped", "vacant.h", "== VACANCY_REFUSED", "== VACANCY_DROPPED"),
+    Mutation("vacant-by-any-prefix", "vacant.h", "prefix_length = 32 *", "prefix_length = 24 *"),
     Mutation("ttl-stays", "translate.h", "ip->ttl--;", ""),
     Mutation("hop-limit-stays", "translate.h", "ip->hop_limit -= hop;", "", IPV6),
     Mutation("ttl-checksum", "translate.h", "(__u16)~bpf_htons(0x0100)", "bpf_htons(0x0100)"),

@@ -25,6 +25,7 @@ STRUCTURES = [
     "embryo",
     "device",
     "source_range",
+    "vacancy",
     "affinity_key",
     "affinity",
     "service_counters",

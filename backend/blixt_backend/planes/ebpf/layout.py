@@ -60,6 +60,11 @@ class Opening(IntEnum):
     NOTHING = 2
 
 
+class VacancyAnswer(IntEnum):
+    REFUSED = 1
+    DROPPED = 2
+
+
 class DropReason(IntEnum):
     NONE = 0
     NO_ENDPOINT = 1
@@ -72,6 +77,8 @@ class DropReason(IntEnum):
     CONNECTIONS_FULL = 8
     TOO_BIG = 9
     FRAGMENT = 10
+    UNDEFINED_PORT = 11
+    UNALLOCATED = 12
 
 
 DROP_WORDS: Final = {
@@ -85,6 +92,8 @@ DROP_WORDS: Final = {
     DropReason.CONNECTIONS_FULL: "dropped: the connection could not be recorded",
     DropReason.TOO_BIG: "answered: the packet is too big for the way on",
     DropReason.FRAGMENT: "dropped: a fragment to a service's address",
+    DropReason.UNDEFINED_PORT: "refused: no service has that port of a cluster IP",
+    DropReason.UNALLOCATED: "dropped: no service has that cluster IP",
 }
 
 
@@ -107,6 +116,7 @@ class Layout:
     embryo: Struct  # in the order of EMBRYO_FIELDS
     device: Struct  # address, flags
     source_range: Struct  # prefix length, service (4 bytes), address
+    vacancy: Struct  # prefix length, address
     affinity_key: Struct  # service, client
     affinity: Struct  # endpoint, generation, seen tick
     service_counters: Struct  # in the order of COUNTER_FIELDS
@@ -177,6 +187,7 @@ def _layout(name: str, size: int) -> Layout:
         embryo=Struct(f"={size}s{size}s2s2sIIIIIIHH6s6sHBBII"),
         device=Struct(f"={size}sI"),
         source_range=Struct(f"=I4s{size}s"),
+        vacancy=Struct(f"=I{size}s"),
         affinity_key=Struct(f"=I{size}s"),
         affinity=Struct("=3I"),
         service_counters=Struct("=6Q"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from blixt_backend.planes.ebpf import nodeports
+from blixt_backend.planes.ebpf import nodeports, vacancies
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
 from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
 from blixt_backend.planes.ebpf.sizes import Sizes
@@ -67,6 +67,7 @@ class Settings:
     interfaces: tuple[str, ...] = ()
     pod_interfaces: tuple[str, ...] = DEFAULT_POD_PATTERNS
     node_ports: nodeports.NodePortAddresses = field(default_factory=nodeports.NodePortAddresses)
+    service_cidrs: tuple[vacancies.Range, ...] = ()
     xdp: XdpMode = XdpMode.AUTO
     pin_root: Path = DEFAULT_ROOT
     sizes: Sizes = field(default_factory=Sizes)
@@ -114,6 +115,14 @@ def options() -> list[click.Parameter]:
             "interface has it (but no pod's), as addresses come and go; or 'primary': on the uplinks' oldest "
             "of each family. Repeatable, with commas. A family without a range, and by default both: on the "
             "addresses of the uplinks. 127.0.0.1 and ::1, in a range, answer the node's own programs.",
+        ),
+        click.Option(
+            ["--service-cidrs"],
+            metavar="RANGES",
+            multiple=True,
+            help="What the API server has as --service-cluster-ip-range: what is sent to an address in there "
+            "that no service has is dropped. Leave it out where another proxy serves some of them. "
+            "Repeatable, with commas.",
         ),
         click.Option(
             ["--xdp"],
@@ -196,6 +205,7 @@ def settings(
     interfaces: tuple[str, ...],
     pod_interfaces: tuple[str, ...],
     nodeport_addresses: tuple[str, ...],
+    service_cidrs: tuple[str, ...],
     xdp: str,
     pin_root: Path,
     max_services: int,
@@ -212,6 +222,10 @@ def settings(
         node_ports = nodeports.parse(nodeport_addresses)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--nodeport-addresses") from None
+    try:
+        cidrs = vacancies.parse(service_cidrs)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--service-cidrs") from None
     mode = SocketMode(socket_lb)
     if mode is SocketMode.OFF and node_ports.names_loopback:
         raise click.BadParameter(
@@ -222,6 +236,7 @@ def settings(
         interfaces=interfaces,
         pod_interfaces=pod_interfaces,
         node_ports=node_ports,
+        service_cidrs=cidrs,
         xdp=XdpMode(xdp),
         pin_root=pin_root.absolute(),
         sizes=Sizes(max_services, max_endpoints, max_connections, max_embryos, max_maglev_slots),

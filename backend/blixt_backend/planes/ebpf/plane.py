@@ -30,6 +30,7 @@ from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
+from blixt_backend.planes.ebpf.vacancies import Vacancies
 
 if TYPE_CHECKING:
     import click
@@ -46,7 +47,6 @@ class EbpfPlane(Plane):
     capabilities = frozenset(Capability) - {
         Capability.SCTP,
         Capability.LEAST_CONNECTIONS,
-        Capability.UNDEFINED_PORTS,
     }
 
     def __init__(
@@ -64,6 +64,7 @@ class EbpfPlane(Plane):
         self._reconcilers: list[Reconciler] = []
         self._kernel_tasks: list[Tasks] = []
         self._maps: list[ServiceMaps] = []
+        self._vacancies: list[Vacancies] = []
         self._device_maps: list[tuple[Layout, BpfMap]] = []
         self._attacher: Attacher | None = None
         self._sockets: Sockets | None = None
@@ -96,6 +97,7 @@ class EbpfPlane(Plane):
     async def apply(self, change: ChangeSet) -> None:
         async with self._busy:
             in_step = all(reconciler.in_step for reconciler in self._reconcilers)
+            in_step &= all(vacancies.in_step for vacancies in self._vacancies)
             resync = change.resync or not in_step
             # Copies: the worker thread must not read what the loop may change meanwhile.
             changed = dict(change.desired if resync else change.changed)
@@ -188,6 +190,8 @@ class EbpfPlane(Plane):
             self._kernel_tasks.append(Tasks.load(layout, folder, self._settings.sizes, self._objects))
             self._maps.append(ServiceMaps.open(layout, folder, self._kernel_tasks[-1]))
             self._reconcilers.append(Reconciler(self._maps[-1]))
+            opened = BpfMap.open(folder / "vacancies")
+            self._vacancies.append(Vacancies(layout, opened, self._settings.service_cidrs))
 
     def _switch_sockets(self, hash_seed: int, upgrade: Upgrade | None) -> None:
         mode = self._settings.socket_lb
@@ -242,9 +246,10 @@ class EbpfPlane(Plane):
     def _reconcile(self, changed: Mapping[str, ServiceView], removed: frozenset[str], resync: bool) -> None:
         addresses = self._choice.node_addresses
         failures = []
-        for reconciler in self._reconcilers:
+        for reconciler, vacancies in zip(self._reconcilers, self._vacancies, strict=True):
             try:
                 reconciler.apply(changed, removed, self._desired, addresses, resync)
+                vacancies.apply(changed, removed, resync)
             except BpfError as error:  # the other family need not wait for this one
                 failures.append(f"{reconciler.family}: {error}")
         if failures:
@@ -266,10 +271,12 @@ class EbpfPlane(Plane):
             maps.close()
         for tasks in self._kernel_tasks:
             tasks.close()
+        for vacancies in self._vacancies:
+            vacancies.close()
         for _, device_map in self._device_maps:
             device_map.close()
         self._maps, self._device_maps, self._programs, self._reconcilers = [], [], [], []
-        self._kernel_tasks = []
+        self._kernel_tasks, self._vacancies = [], []
         if self._sockets:
             self._sockets.close()
             self._sockets = None

@@ -22,6 +22,7 @@ class Sizes:
             "services": self.services,
             "counters": self.services,
             "source_ranges": self.services,
+            "vacancies": 2 * self.services,
             "slots": 2 * self.endpoints,
             "maglev": -(-self.maglev_slots // MAGLEV_PART),
             "endpoints": self.endpoints + 1,  # index 0 is taken
@@ -38,6 +39,7 @@ OPTION_OF = {
     "services": "--max-services",
     "counters": "--max-services",
     "source_ranges": "--max-services",
+    "vacancies": "--max-services",
     "slots": "--max-endpoints",
     "maglev": "--max-maglev-slots",
     "endpoints": "--max-endpoints",
