@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "choose.h"
+#include "closing.h"
 #include "connection.h"
 #include "count.h"
 #include "icmp.h"
@@ -63,7 +64,7 @@ static __always_inline int go_on(struct __sk_buff *skb, const struct packet *pac
 	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
 		return tell_too_big(skb, packet, &entry->way, hook);
 	if (packet->flow.protocol == IPPROTO_TCP)
-		note_ending(packet, entry);
+		note_ending(packet, entry, tick);
 	count_packet(entry, packet->length);
 	return forward(skb, packet, entry, hook);
 }

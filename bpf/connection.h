@@ -148,21 +148,6 @@ static __always_inline __u32 ending(const struct packet *packet, bool reply)
 	return flags;
 }
 
-/* FIN and RST are rare: only they write to both entries. */
-static __always_inline void note_ending(const struct packet *packet, struct connection *entry)
-{
-	__u32 flags = ending(packet, is_reply(entry));
-	struct connection *partner;
-	struct flow key;
-
-	if (!flags)
-		return;
-	__sync_fetch_and_or(&entry->flags, flags);
-	partner = find_partner(&packet->flow, entry, &key);
-	if (partner)
-		__sync_fetch_and_or(&partner->flags, flags);
-}
-
 static __always_inline bool is_over(__u32 flags)
 {
 	return (flags & CONNECTION_RESET) || (flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;

@@ -131,6 +131,7 @@ class Comparison:
         expected.connections = dict(self.tables.connections)
         expected.embryos = dict(self.tables.embryos)
         expected.hints = dict(self.tables.hints)
+        expected.closed = list(self.tables.closed)
         expected.affinities = dict(self.tables.affinities)
         expected.counters = dict(self.tables.counters)
         expected.drops = dict(self.tables.drops)
@@ -175,6 +176,9 @@ class Comparison:
             self._write_seen_tick(flow)
         for flow, embryo in self.tables.embryos.items():
             self.kernel.write_embryo(flow, embryo)
+        places = self.settings.closing_count
+        for number, closing in list(enumerate(self.tables.closed))[-places:]:
+            self.kernel.write_closing(number % places, closing)
         for client, affinity in self.tables.affinities.items():
             self.kernel.write_affinity(client, affinity)
 

@@ -16,6 +16,7 @@ from blixt_model.tables import (
     Affinity,
     AffinityKey,
     Changes,
+    Closing,
     Connection,
     ConnectionFlag,
     Counters,
@@ -41,6 +42,7 @@ from blixt_model.tables import (
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, send, way_to
 
+CLOSING_TICKS = 2
 #: What a connection that begins again must not have.
 ENDED = CLOSED_BY_BOTH | ConnectionFlag.RESET
 
@@ -163,12 +165,30 @@ class _Handling:
             bytes=entry.bytes + self.packet.length,
         )
         partner = own_partner(self.packet.flow, entry, self._connection)
+        is_closing = not is_over(entry.flags) and is_over(entry.flags | flags)
+        if is_closing and (entry.is_reply or not flags & ConnectionFlag.RESET):
+            self._take_place(partner_of(entry.becomes) if entry.is_reply else self.packet.flow)
         if flags and partner is not None:
             self.changes.connections[partner_of(entry.becomes)] = replace(
                 partner, flags=partner.flags | flags
             )
         self.changes.count(entry.service, traffic(entry, self.packet))
         return self._translated(entry.becomes, way)
+
+    def _take_place(self, client: Flow) -> None:
+        """Of the connection that was over so many others ago, which goes."""
+        closed, places = self.tables.closed, self.now.settings.closing_count
+        self.changes.closed = Closing(client, self.now.tick)
+        if len(closed) < places:
+            return
+        going = closed[-places]
+        entry = self._connection(going.client)
+        if entry is None or entry.is_reply or not is_closed(entry):
+            return
+        if min(self.now.tick - going.tick, self.now.tick - entry.seen_tick) > CLOSING_TICKS:
+            if own_partner(going.client, entry, self._connection) is not None:
+                self.changes.connections[partner_of(entry.becomes)] = None
+            self.changes.connections[going.client] = None
 
     def _translated(self, becomes: Flow, way: Way) -> Outcome:
         frame = translate(self.packet, becomes, lower_ttl=way.via != Via.STACK)

@@ -15,9 +15,11 @@ from pathlib import Path
 from blixt_backend.planes.ebpf.libbpf import BpfObject, TestRunOptions, checked, library, possible_cpus
 from blixt_model.family import Family
 from blixt_model.layout import Layout
+from blixt_model.ports import is_closed
 from blixt_model.tables import (
     Affinity,
     AffinityKey,
+    Closing,
     Counters,
     DropReason,
     Embryo,
@@ -118,19 +120,21 @@ class Kernel:
     """The programs and maps of one family. Belongs to the thread that uses it; `close` it."""
 
     def __init__(self, path: Path, family: Family, settings: Settings) -> None:
-        self.family, self.layout = family, Layout.of(family)
+        self.path, self.family, self.layout = path, family, Layout.of(family)
         self._object = BpfObject(path)
         for name, handle in self._object.maps.items():
             checked(library().bpf_map__set_pin_path(handle, None), f"unpinning {name}")
         for name, entries in _ENTRIES.items():
             self._object.set_max_entries(name, entries)
         self._object.set_max_entries("hints", settings.hint_count)
+        self._object.set_max_entries("closings", settings.closing_count)
         self._object.set_rodata(
             {
                 "hash_seed": settings.hash_seed,
                 "masquerade_port_first": settings.port_first,
                 "masquerade_port_count": settings.port_count,
                 "hint_count": settings.hint_count,
+                "closing_count": settings.closing_count,
                 "checksum_ipv6_flag": 1 << 7,
             }
         )
@@ -138,6 +142,11 @@ class Kernel:
         self._programs = {hook: self._object.program_fd(hook.value) for hook in Hook}
         self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops", "opening")}
         self._tables["hints"] = _Table("hints", self._object.map_fd("hints"), 4, 16, settings.hint_count)
+        closing_size = self.layout.flow_format.size + 4
+        self._tables["closings"] = _Table(
+            "closings", self._object.map_fd("closings"), 4, closing_size, settings.closing_count
+        )
+        self._tables["closed"] = _Table("closed", self._object.map_fd("closed"), 4, 8, 1)
         self._context = _SkBuff()
         self._in = ctypes.create_string_buffer(_BUFFER_BYTES)
         self._out = ctypes.create_string_buffer(_BUFFER_BYTES)
@@ -196,7 +205,7 @@ class Kernel:
             self._tables[name].clear()
         self._clear_trie("source_ranges")
         self._clear_trie("vacancies")
-        for name in ("slots", "maglev", "endpoints", "counters", "drops", "hints"):
+        for name in ("slots", "maglev", "endpoints", "counters", "drops", "hints", "closings", "closed"):
             self._tables[name].zero()
         for frontend, service in tables.services.items():
             self.write_service(frontend, service)
@@ -262,6 +271,21 @@ class Kernel:
 
     def delete_embryo(self, key: Flow) -> None:
         self._tables["embryos"].delete(self.layout.flow(key))
+
+    def write_closing(self, index: int, closing: Closing) -> None:
+        raw = self.layout.flow(closing.client) + _index(closing.tick)
+        self._tables["closings"].write(_index(index), raw)
+
+    def age_closed(self, ticks: int) -> None:
+        """As if connections that are over had been seen so many ticks earlier."""
+        for key, raw in self.connections().items():
+            entry = self.layout.to_connection(raw, self.layout.to_flow(key).protocol)
+            if is_closed(entry) and entry.seen_tick:
+                self.write_connection(key, self.layout.with_seen_tick(raw, entry.seen_tick - ticks))
+        for index, raw in self._tables["closings"].read().items():
+            tick = int.from_bytes(raw[-4:], "little")
+            if tick:
+                self._tables["closings"].write(index, raw[:-4] + _index(tick - ticks))
 
     def clear_hints(self) -> None:
         self._tables["hints"].zero()

@@ -198,6 +198,14 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """A connection that was over at `tick`, by its client's flow."""
+
+    client: Flow
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     flags: int
     address: bytes
@@ -300,6 +308,8 @@ class Changes:
     connections: dict[Flow, Connection | None] = field(default_factory=dict)
     embryos: dict[Flow, Embryo | None] = field(default_factory=dict)
     hints: dict[int, Hint] = field(default_factory=dict)
+    #: The connection that is over by this packet.
+    closed: Closing | None = None
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: list[DropReason] = field(default_factory=list)
@@ -322,6 +332,8 @@ class Tables:
     connections: dict[Flow, Connection] = field(default_factory=dict)
     embryos: dict[Flow, Embryo] = field(default_factory=dict)
     hints: dict[int, Hint] = field(default_factory=dict)
+    #: All that were over, in this order.
+    closed: list[Closing] = field(default_factory=list)
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: dict[DropReason, int] = field(default_factory=dict)
@@ -368,6 +380,8 @@ class Tables:
             else:
                 self.embryos[flow] = embryo
         self.hints.update(changes.hints)
+        if changes.closed is not None:
+            self.closed.append(changes.closed)
         self.affinities.update(changes.affinities)
         for service, more in changes.counters.items():
             self.counters[service] = self.counters.get(service, Counters()).plus(more)
@@ -392,6 +406,7 @@ class Tables:
             self.embryos[flow] = replace(
                 embryo, born_tick=embryo.born_tick - ticks, seen_tick=embryo.seen_tick - ticks
             )
+        self.closed = [replace(closing, tick=closing.tick - ticks) for closing in self.closed]
         for key, affinity in self.affinities.items():
             self.affinities[key] = replace(affinity, seen_tick=affinity.seen_tick - ticks)
 

@@ -55,6 +55,7 @@ class Settings:
     port_first: int
     port_count: int
     hint_count: int
+    closing_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,11 @@ from blixt_model.scene import Scene
 from blixt_model.ways import Settings
 
 OBJECTS = Path(__file__).parents[2] / "backend/blixt_backend/objects"
-#: So few ports that masquerading meets collisions and runs out of them, and so few hints that some are lost.
-SETTINGS = Settings(hash_seed=0x1BADB002CAFEF00D, port_first=40000, port_count=3, hint_count=16)
+#: So few ports that masquerading meets collisions and runs out of them, so few hints that some are lost, and
+#: so few places for closed connections that they make each other go.
+SETTINGS = Settings(
+    hash_seed=0x1BADB002CAFEF00D, port_first=40000, port_count=3, hint_count=16, closing_count=2
+)
 
 #: Random packets that the differential test compares at least; an environment variable for longer runs.
 PACKETS = int(os.environ.get("BLIXT_PACKETS", "12000"))

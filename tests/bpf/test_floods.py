@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import pytest
 
-from blixt_model.family import TCP, UDP
+from blixt_model.comparison import Comparison
+from blixt_model.family import TCP, UDP, Family
 from blixt_model.frames import Shape, frame
-from blixt_model.kernel import CONNECTIONS, EMBRYOS, Run
-from blixt_model.network import LINKS, mac, packed
+from blixt_model.kernel import CONNECTIONS, EMBRYOS, Kernel, Run
+from blixt_model.network import LINKS, Network, inside, mac, packed
 from blixt_model.parse import parse
 from blixt_model.scene import POD, REMOTE, Scene, port_of
 from blixt_model.tables import DropReason, Flow, partner_of
-from blixt_model.ways import Hook, Verdict
+from blixt_model.ways import Hook, Settings, Verdict
 
 pytestmark = pytest.mark.bpf
 
-SYN, SYN_ACK, ACK, RST_ACK = 0x02, 0x12, 0x10, 0x14
+SYN, SYN_ACK, ACK, RST_ACK, FIN_ACK = 0x02, 0x12, 0x10, 0x14, 0x11
 FLOOD = 8 * EMBRYOS
 #: An LRU map gives up entries before it is full: each CPU takes free ones in bundles.
 TALKING = CONNECTIONS // 16
+#: For closed connections, in the roomy scene.
+PLACES = CONNECTIONS // 8
 BOTH = pytest.mark.parametrize("protocol", [TCP, UDP], ids=["TCP", "UDP"])
 _MACS = {link.name: mac(link.mac) for link in LINKS}
 
@@ -72,6 +75,18 @@ class Sender:
         comparison = self.scene.comparison
         ifindex = comparison.network.ifindexes[device]
         return comparison.kernel.run(hook, _MACS[device] + raw[6:], ifindex, came_in_by=ifindex)
+
+
+@pytest.fixture
+def roomy(family: Family, settings: Settings, known_network: Network, kernel: Kernel) -> Iterator[Scene]:
+    """With as many places for closed connections as a node has, for the size of its table."""
+    many = replace(settings, closing_count=PLACES)
+    loaded = Kernel(kernel.path, family, many)
+    try:
+        with inside(known_network.name):
+            yield Scene(Comparison(loaded, known_network, many))
+    finally:
+        loaded.close()
 
 
 def sources(scene: Scene) -> Iterator[tuple[bytes, int]]:
@@ -151,6 +166,33 @@ def test_where_connections_are_too_many_those_not_used_go(scene: Scene, protocol
             assert_all_go_on(sender, talking)
     assert_all_go_on(sender, talking)
     assert scene.comparison.kernel.drops() == {}
+
+
+def test_connections_that_come_and_go_throw_out_none_that_is_idle(roomy: Scene) -> None:
+    """However many, and whoever ends them; what is closed goes first."""
+    sender = Sender(roomy, POD, TCP)
+    kernel = roomy.comparison.kernel
+    idle = {client: sender.establish(*client) for client in clients(roomy, TALKING)}
+    theirs = kernel.connections().keys()
+    for (client, port), number in zip(sources(roomy), range(4 * CONNECTIONS), strict=False):
+        opened = sender.establish(client, port)
+        if number % 3:
+            sender.client_s(client, port, FIN_ACK)
+        sender.answer(opened, FIN_ACK if number % 3 else RST_ACK)
+        if number % (PLACES // 2) == 0:
+            kernel.age_closed(3)
+    assert theirs <= kernel.connections().keys()
+    assert_all_go_on(sender, idle)
+
+
+def test_a_connection_closed_just_now_serves_what_comes_late(roomy: Scene) -> None:
+    sender = Sender(roomy, POD, TCP)
+    opened = {}
+    for client, port in clients(roomy, PLACES + 10):
+        opened[client, port] = sender.establish(client, port)
+        sender.client_s(client, port, FIN_ACK)
+        sender.answer(opened[client, port], FIN_ACK)
+    assert_all_go_on(sender, opened)
 
 
 @BOTH

@@ -22,7 +22,7 @@ from blixt_model.tables import Connection, Flow, SourceRange, Tables, Via, Way, 
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Settings, Verdict
 
-SETTINGS = Settings(hash_seed=7, port_first=40000, port_count=6, hint_count=16)
+SETTINGS = Settings(hash_seed=7, port_first=40000, port_count=6, hint_count=16, closing_count=2)
 FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 families = st.sampled_from([IPV4, IPV6])
 

@@ -2,8 +2,8 @@
 
 A change whose text is no longer in the source fails, too: adapt it. What no test run can show is the device
 that a packet is redirected to: the lab's tests see that. What so few random packets hardly ever reach (a
-client has another endpoint by now, and the old one is idle; a client's entry is where an endpoint's would be)
-is among the packets written by hand.
+client has another endpoint by now, and the old one is idle; a client's entry is where an endpoint's would be;
+connections that close give up their entries) is among the packets written by hand.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ MUTATIONS = (
     ),
     Mutation(
         "another-s-flags",
-        "connection.h",
+        "closing.h",
         "partner = find_partner(&packet->flow, entry, &key);",
         "find_partner(&packet->flow, entry, &key); partner = bpf_map_lookup_elem(&connections, &key);",
     ),
-    Mutation("no-flags-for-the-partner", "connection.h", "if (partner)\n", "if (false)\n"),
+    Mutation("no-flags-for-the-partner", "closing.h", "if (partner)\n", "if (false)\n"),
     Mutation(
         "own-whatever-service-port",
         "connection.h",

@@ -142,6 +142,57 @@ def test_a_syn_after_both_fins_begins_anew(scene: Scene) -> None:
     assert scene.tables.connections[flow_of(scene, POD, 6)].flags == 0
 
 
+def close(scene: Scene, source_port: int, ending: str) -> None:
+    """Whichever ends it, a connection to the pod is over."""
+    answer = TCP(sport=8080, dport=source_port, flags="RA" if ending == "pod's RST" else "FA")
+    if ending == "FINs":
+        scene.send(syn(scene, POD, source_port, flags="FA"))
+    if ending == "client's RST":
+        scene.send(syn(scene, POD, source_port, flags="R"))
+    else:
+        scene.send(scene.ip(scene.names.pod, scene.names.client) / answer, Hook.POD_INGRESS)
+
+
+@pytest.mark.parametrize(
+    ("ending", "ticks", "goes"),
+    [("FINs", 3, True), ("FINs", 2, False), ("pod's RST", 3, True), ("client's RST", 3, False)],
+)
+def test_a_closed_connection_makes_room_for_one_that_closes_later(
+    scene: Scene, ending: str, ticks: int, goes: bool
+) -> None:
+    """There are two places for closed ones."""
+    for port in (33001, 33002, 33003):
+        establish(scene, POD, TCP_NUMBER, port)
+    close(scene, 33001, ending)
+    scene.comparison.age(ticks)
+    close(scene, 33002, "FINs")
+    assert len(scene.tables.connections) == 6
+    close(scene, 33003, "FINs")
+    assert len(scene.tables.connections) == (4 if goes else 6)
+
+
+def test_a_closed_connection_that_is_used_again_stays(scene: Scene) -> None:
+    for port in (33001, 33002, 33003):
+        establish(scene, POD, TCP_NUMBER, port)
+    close(scene, 33001, "FINs")
+    scene.comparison.age(3)
+    scene.send(syn(scene, POD, 33001))
+    for port in (33002, 33003):
+        close(scene, port, "FINs")
+    assert len(scene.tables.connections) == 6
+
+
+def test_a_closed_connection_with_late_packets_stays(scene: Scene) -> None:
+    for port in (33001, 33002, 33003):
+        establish(scene, POD, TCP_NUMBER, port)
+    close(scene, 33001, "FINs")
+    scene.comparison.age(3)
+    scene.send(syn(scene, POD, 33001, flags="A"))
+    for port in (33002, 33003):
+        close(scene, port, "FINs")
+    assert len(scene.tables.connections) == 6
+
+
 def test_an_evicted_partner_is_put_back_in_the_next_tick(scene: Scene) -> None:
     establish(scene, POD, TCP_NUMBER)
     (partner,) = [flow for flow, entry in scene.tables.connections.items() if entry.is_reply]

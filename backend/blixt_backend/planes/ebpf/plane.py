@@ -160,6 +160,7 @@ class EbpfPlane(Plane):
             "masquerade_port_count": ports.count,
             "checksum_ipv6_flag": checksum_ipv6_flag(),
             "hint_count": self._settings.sizes.embryos,
+            "closing_count": self._settings.sizes.closings,
         }
         for layout in FAMILIES:
             folder = self._pins.maps(layout)

@@ -17,6 +17,11 @@ class Sizes:
     embryos: int = 65536
     maglev_slots: int = 1 << 20
 
+    @property
+    def closings(self) -> int:
+        """Closed connections that are kept for a while, each with two entries."""
+        return max(self.connections // 8, 1)
+
     def by_map(self) -> dict[str, int]:
         return {
             "services": self.services,
@@ -29,6 +34,7 @@ class Sizes:
             "connections": self.connections,
             "embryos": self.embryos,
             "hints": self.embryos,
+            "closings": self.closings,
             "affinities": max(self.connections // 8, 1),
             "sockets": max(self.connections // 4, 1),
         }
