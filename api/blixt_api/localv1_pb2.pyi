@@ -15,6 +15,7 @@ class Set(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GlobalServiceInfos: _ClassVar[Set]
     GlobalEndpointInfos: _ClassVar[Set]
     GlobalNodeInfos: _ClassVar[Set]
+    NodesSet: _ClassVar[Set]
 
 class Protocol(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +40,7 @@ EndpointsSet: Set
 GlobalServiceInfos: Set
 GlobalEndpointInfos: Set
 GlobalNodeInfos: Set
+NodesSet: Set
 UnknownProtocol: Protocol
 TCP: Protocol
 UDP: Protocol
@@ -234,3 +236,9 @@ class PortName(_message.Message):
     Name: str
     Port: int
     def __init__(self, Name: _Optional[str] = ..., Port: _Optional[int] = ...) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("Leaving",)
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    Leaving: bool
+    def __init__(self, Leaving: _Optional[bool] = ...) -> None: ...

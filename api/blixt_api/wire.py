@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from blixt_api.localv1_pb2 import EndpointsSet, ServicesSet
+from blixt_api.localv1_pb2 import EndpointsSet, NodesSet, ServicesSet
 
 LOCAL_SERVICE: Final = "localv1.Sets"
 BATCH_SERVICE: Final = "blixt.v1.Sets"
@@ -20,6 +20,7 @@ BATCH_WATCH: Final = f"/{BATCH_SERVICE}/{WATCH}"
 
 SERVICES: Final = int(ServicesSet)
 ENDPOINTS: Final = int(EndpointsSet)
+NODES: Final = int(NodesSet)
 
 #: OpItems. An empty message that is set is there on the wire, with length 0.
 SYNC: Final = b"\x0a\x00"
@@ -50,13 +51,13 @@ _LENGTHS: Final = tuple(map(_varint, range(1024)))
 
 
 def ref(set_number: int, path: str) -> bytes:
-    """An encoded Ref to `path` in the set SERVICES or ENDPOINTS."""
+    """An encoded Ref to `path` in the set SERVICES, ENDPOINTS or NODES."""
     encoded = path.encode()
     return _REF_SET + varint(set_number) + _REF_PATH + varint(len(encoded)) + encoded
 
 
 def set_item(item_ref: bytes, message: bytes) -> bytes:
-    """An OpItem that sets what a Ref names to an already encoded Service or Endpoint."""
+    """An OpItem that sets what a Ref names to an already encoded Service, Endpoint or Node."""
     value = _VALUE_REF + varint(len(item_ref)) + item_ref
     if message:
         value += _VALUE_BYTES + varint(len(message)) + message

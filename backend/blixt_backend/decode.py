@@ -126,7 +126,12 @@ def endpoint(key: str, encoded: bytes, dialect: Dialect) -> model.Endpoint:
     )
 
 
-_Message = TypeVar("_Message", pb.Service, pb.Endpoint)
+def node(encoded: bytes) -> model.Node:
+    """This node. Raises DecodeError."""
+    return model.Node(leaving=_parse(pb.Node(), encoded).Leaving)
+
+
+_Message = TypeVar("_Message", pb.Service, pb.Endpoint, pb.Node)
 _Known = TypeVar("_Known")
 
 

@@ -140,6 +140,14 @@ class ServiceView:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """This node, as its Node object has it."""
+
+    #: It is being deleted, or about to be: load balancers should send it nobody new.
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeSet:
     """What one Sync brought.
 
@@ -154,3 +162,5 @@ class ChangeSet:
     desired: Mapping[str, ServiceView]
     resync: bool = False
     revision: int = 0
+    #: What was last said of this node; no plane's business.
+    node: Node = Node()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from blixt_api import localv1_pb2 as pb
 from blixt_backend import decode
 from blixt_backend.decode import Dialect
-from blixt_backend.model import Endpoint, Service
+from blixt_backend.model import Endpoint, Node, Service
 
 #: (service path, endpoint key)
 EndpointPath = tuple[str, str]
@@ -37,6 +37,8 @@ class Round:
     revision: int = 0
     services: dict[str, Service | None] = field(default_factory=dict)
     endpoints: dict[EndpointPath, Endpoint | None] = field(default_factory=dict)
+    #: None: nothing was said of this node, and what was said before counts. So it does once its Node is gone.
+    node: Node | None = None
     unreadable: set[str | EndpointPath] = field(default_factory=set)
     problems: list[ItemProblem] = field(default_factory=list)
 
@@ -66,6 +68,8 @@ class Round:
                 self._take_endpoint(decode.endpoint_path(ref.Path), encoded, dialect)
             elif ref.Set == pb.ServicesSet:
                 self._take_service(decode.service_path(ref.Path), encoded)
+            elif ref.Set == pb.NodesSet and encoded is not None:
+                self.node = decode.node(encoded)
         except decode.DecodeError as error:
             self.problems.append(ItemProblem(ref.Path, str(error)))
 

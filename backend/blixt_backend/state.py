@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from blixt_backend.model import ChangeSet, Endpoint, Service, ServiceView
+from blixt_backend.model import ChangeSet, Endpoint, Node, Service, ServiceView
 from blixt_backend.rounds import Round
 
 
@@ -22,6 +22,7 @@ class DesiredState:
         self._endpoints: dict[str, dict[str, Endpoint]] = {}
         self._views: dict[str, ServiceView] = {}
         self._revision = 0
+        self._node = Node()
         #: A live, read-only view.
         self.desired: Mapping[str, ServiceView] = MappingProxyType(self._views)
 
@@ -34,13 +35,17 @@ class DesiredState:
         touched.update(self._take_endpoints(received))
         changed, removed = self._rebuild(touched)
         self._revision = received.revision
+        if received.node is not None:
+            self._node = received.node
         if received.reset:
             return self.resync(removed)
-        return ChangeSet(changed, removed, self.desired, revision=self._revision)
+        return ChangeSet(changed, removed, self.desired, revision=self._revision, node=self._node)
 
     def resync(self, removed: frozenset[str] = frozenset()) -> ChangeSet:
         """Everything once more, for a plane whose last apply failed."""
-        return ChangeSet(self.desired, removed, self.desired, resync=True, revision=self._revision)
+        return ChangeSet(
+            self.desired, removed, self.desired, resync=True, revision=self._revision, node=self._node
+        )
 
     def _sweep(self, received: Round) -> Iterable[str]:
         """Drop what a full set doesn't name."""

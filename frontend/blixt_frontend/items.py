@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
-#: A serialized localv1 Service or Endpoint; None: the item is not there for whoever this is the variant of.
+#: A serialized localv1 Service, Endpoint or Node; None: the item is not there for whose variant this is.
 Encoded = bytes | None
 
 
@@ -19,6 +19,8 @@ class ItemKind(IntEnum):
     SERVICE = 1
     POD_ENDPOINT = 2
     ENDPOINT = 3
+    #: Of one node, and for it alone.
+    NODE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,15 @@ NO_VARIANTS: Mapping[str, Encoded] = MappingProxyType({})
 # A struct is made in a tenth of a dataclass's time, and there are as many items as endpoints in the cluster.
 # gc=False: it holds only strings and bytes, never a cycle.
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One Service or Endpoint of the model, for every node at once.
+    """One Service, Endpoint or Node of the model, for every node at once.
 
     The variant for a node is `nodes[node]`, else `zones[zone]`, else `default`. An item costs one encoding
     and one more for each node or zone that sees it differently, whatever the number of nodes that watch.
     """
 
     kind: ItemKind
-    #: `namespace/name` of a service, `namespace/name/key` of an endpoint (the key without a slash).
+    #: `namespace/name` of a service, `namespace/name/key` of an endpoint (the key without a slash), a node's
+    #: name.
     path: str
     default: Encoded
     zones: Mapping[str, Encoded] = NO_VARIANTS

@@ -129,8 +129,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return self.zones.get(topology.zone, self.default)
 
 
+_SETS = {ItemKind.SERVICE: wire.SERVICES, ItemKind.NODE: wire.NODES}
+
+
 def _ref(kind: ItemKind, path: str) -> bytes:
-    return wire.ref(wire.SERVICES if kind is ItemKind.SERVICE else wire.ENDPOINTS, path)
+    return wire.ref(_SETS.get(kind, wire.ENDPOINTS), path)
 
 
 #: Full sets are laid out in blocks of at least that many bytes, but for the last one.
@@ -157,7 +160,7 @@ class FullSet:
         for entry in entries:
             if entry.unit is not None and (extensions or not entry.extension):
                 groups[entry.kind].append(entry)
-        #: Services, pod endpoints, other endpoints.
+        #: Services, pod endpoints, other endpoints, nodes.
         self.entries = [entry for kind in ItemKind for entry in groups[kind]]
         self._of_node: dict[str, array[int]] = {}
         for position, entry in enumerate(self.entries):
@@ -215,11 +218,14 @@ class FullFrames:
 def difference(entries: Iterable[Entry], view: View) -> list[bytes]:
     """What changed, in KPNG's order. Its Go readers attach an endpoint to its Service, which must be there.
 
-    An item that the watcher must not have is deleted, whether it ever had it or not.
+    An item that the watcher must not have is deleted, whether it ever had it or not; but nobody is told of
+    others' nodes.
     """
     sets: dict[ItemKind, list[bytes]] = {kind: [] for kind in ItemKind}
     deletes: dict[ItemKind, list[bytes]] = {kind: [] for kind in ItemKind}
     for entry in entries:
+        if entry.kind is ItemKind.NODE and not (view.extensions and entry.path == view.topology.node):
+            continue
         framed = entry.seen_by(view)
         if framed is None:
             deletes[entry.kind].append(entry.delete)
@@ -232,6 +238,8 @@ def difference(entries: Iterable[Entry], view: View) -> list[bytes]:
         *deletes[ItemKind.POD_ENDPOINT],
         *sets[ItemKind.ENDPOINT],
         *deletes[ItemKind.SERVICE],
+        *sets[ItemKind.NODE],
+        *deletes[ItemKind.NODE],
     ]
 
 

@@ -13,6 +13,7 @@ from blixt_frontend.rounds import Entry, FullFrames, FullSet, Position, Round, V
 
 log = logging.getLogger(__name__)
 
+_PARTS = {ItemKind.NODE: 1, ItemKind.SERVICE: 2}
 #: Deletions that are remembered. Whoever is further behind starts afresh.
 TOMBSTONES = 65_536
 
@@ -213,7 +214,7 @@ class Store:
 def well_formed(item: Item) -> bool:
     """`namespace/name` for a service, `namespace/name/key` for an endpoint: KPNG's readers trust it."""
     parts = item.path.split("/")
-    return len(parts) == (2 if item.kind is ItemKind.SERVICE else 3) and all(parts)
+    return len(parts) == _PARTS.get(item.kind, 3) and all(parts)
 
 
 def _some(names: list[str]) -> str:

@@ -19,6 +19,7 @@ from blixt_frontend.translation import gateways, services
 from blixt_frontend.translation.cluster import NamespacedName, Translation
 from blixt_frontend.translation.gateway_items import translate_gateway
 from blixt_frontend.translation.index import Index, Unit
+from blixt_frontend.translation.nodes import translate_node
 from blixt_frontend.translation.options import Options
 from blixt_frontend.translation.results import GatewayResult
 from blixt_frontend.translation.services import translate_service
@@ -80,7 +81,7 @@ class Translator:
         return MappingProxyType(self._results)
 
     def apply(self, batch: Batch) -> Mapping[str, tuple[Item, ...]]:
-        """All items of every unit that has changed, by "Service namespace/name" or "Gateway namespace/name".
+        """All items of every unit that has changed, by "Service namespace/name" (Gateway ..., "Node /name").
 
         Without items, the unit is gone. Nothing comes out before a batch says that everything was listed
         once: a Service must not look as if it had no endpoints because their slices are still to come.
@@ -124,6 +125,8 @@ class Translator:
         if unit.kind == "Service":
             service = cluster.services.get(unit.name)
             return service if service is not None and services.is_ours(service, self._options) else None
+        if unit.kind == "Node":
+            return None
         gateway = cluster.gateways.get(unit.name)
         if gateway is None or not gateways.is_ours(gateway, cluster, self._options):
             return None
@@ -154,6 +157,8 @@ class Translator:
     def _translate(self, unit: Unit) -> Translation:
         if unit.kind == "Service":
             return translate_service(unit.name, self._index.cluster, self._options)
+        if unit.kind == "Node":
+            return translate_node(unit.name.name, self._index.cluster)
         outcome = translate_gateway(unit.name, self._index.cluster, self._options)
         if outcome.result is None:
             self._results.pop(unit.name, None)

@@ -113,6 +113,7 @@ GOLDEN: list[tuple[Message, str]] = [
         ),
         "a0 06 03  a8 06 00  b0 06 01  b8 06 01  c0 06 01  ca 06 01 'n'  d2 06 01 'z'  d8 06 ac 02",
     ),
+    (local.Node(Leaving=True), "a0 06 01"),
     (blixt.WatchRequest(node_name="n1", applied_revision=300), "0a 02 'n1'  10 ac 02"),
     (
         blixt.Batch(

@@ -204,15 +204,21 @@ def encode_varint(number: int) -> bytes:
             return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
 
 
+#: On blixt.v1 only: KPNG's readers never meet them.
+OWN_MESSAGES = {"Node"}
+
+
 def test_enums_are_kpngs() -> None:
     for name, values in ENUMS.items():
-        assert dict(getattr(local, name).items()) == values
+        theirs = {value: number for value, number in getattr(local, name).items() if number < 100}
+        assert theirs == values
 
 
 def test_the_table_and_ours_have_the_same_messages_and_fields() -> None:
     defined = {
         message.name: {field.name: field.number for field in message.fields if field.number < 100}
         for message in local.DESCRIPTOR.message_types_by_name.values()
+        if message.name not in OWN_MESSAGES
     }
     table = {
         name: {field.name: field.number for field in message.DESCRIPTOR.fields}

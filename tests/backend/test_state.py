@@ -119,3 +119,26 @@ def test_an_unreadable_item_keeps_its_last_good_version(
 def test_desired_is_read_only(state: DesiredState) -> None:
     with pytest.raises(TypeError):
         state.desired["x"] = state.desired["ns/a"]  # type: ignore[index]  # that it can't be is the point
+
+
+def node_op(leaving: bool) -> pb.OpItem:
+    return set_op((pb.NodesSet, "n1"), pb.Node(Leaving=leaving).SerializeToString())
+
+
+def test_what_was_last_said_of_the_node_counts(state: DesiredState) -> None:
+    """Also when its Node is gone, and when a frontend knows of none."""
+    assert not state.apply(received(*sets(A))).node.leaving
+    change = state.apply(received(node_op(True)))
+    assert change.node.leaving
+    assert not change.changed
+    assert state.resync().node.leaving
+    assert state.apply(received(delete_op((pb.NodesSet, "n1")))).node.leaving
+    assert state.apply(received(RESET, *sets(A))).node.leaving
+    assert not state.apply(received(node_op(False))).node.leaving
+
+
+def test_a_node_that_cannot_be_read_is_a_problem_and_changes_nothing(state: DesiredState) -> None:
+    state.apply(received(node_op(True)))
+    broken = received(set_op((pb.NodesSet, "n1"), b"\xff"))
+    assert [str(problem) for problem in broken.problems] == ["n1: its 1 bytes are no Node"]
+    assert state.apply(broken).node.leaving

@@ -12,6 +12,7 @@ from blixt_control_plane import workloads
 from blixt_lab import Host, wait_for
 from blixt_lab.load import holding
 from blixt_lab.traffic import Target, spread
+from blixt_lab.web import get
 from blixt_real import Figures, RealCluster, Shop, Stream, undisturbed
 from blixt_real.growth import open_shop
 from blixt_real.shop import gateway, routes, service
@@ -160,3 +161,32 @@ def test_cluster_ips_answer_pods_and_nodes(real: RealCluster, shop: Shop) -> Non
     clients: list[Host] = [shop.pod("1-1"), shop.pod("1-2"), shop.pod("2-2"), *real.lab.nodes]
     for client in clients:
         shop.await_answers({"1-1", "2-1"}, *shop.inside("hello"), host=client)
+
+
+def test_load_balancers_leave_nodes_that_are_being_deleted(real: RealCluster, shop: Shop) -> None:
+    """By /healthz alone: tainted as the cluster autoscaler does, and deleted while a finalizer holds on."""
+    api, client, (node1, node2) = real.plane.api(), real.lab.client, real.lab.nodes
+    one, two = (f"/api/v1/nodes/{node.name}" for node in (node1, node2))
+    before = api.get(two)
+
+    def told(path: str) -> list[int]:
+        return [get(client, node.address4, 10256, path).status for node in (node1, node2)]
+
+    def becomes(*statuses: int) -> None:
+        wait_for(lambda: told("/healthz") == list(statuses), f"/healthz to say {statuses}")
+        assert told("/livez") == [200, 200]
+
+    becomes(200, 200)
+    taint = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
+    api.patch(one, {"spec": {"taints": [taint]}})
+    becomes(503, 200)
+    api.patch(one, {"spec": {"taints": None}})
+    becomes(200, 200)
+    api.patch(two, {"metadata": {"finalizers": ["example.com/hold"]}})
+    api.delete(two)
+    becomes(200, 503)
+    api.patch(two, {"metadata": {"finalizers": None}})
+    # The object is gone, the machine isn't yet. One that joins again is told so.
+    becomes(200, 503)
+    api.post("/api/v1/nodes", {"metadata": {"name": node2.name, "labels": before["metadata"]["labels"]}})
+    becomes(200, 200)

@@ -136,6 +136,25 @@ def test_order_within_a_round_is_kpngs() -> None:
     ]
 
 
+def test_a_node_s_item_is_for_that_node_alone() -> None:
+    """Others aren't even told of its deletion: a thousand nodes would be told of a thousand."""
+    store = Store()
+
+    def node(name: str, content: bytes) -> Item:
+        return Item(ItemKind.NODE, name, None, nodes={name: content}, blixt_only=True)
+
+    store.replace("Node /n1", [node("n1", b"a")])
+    store.replace("Node /n2", [node("n2", b"a")])
+    other = View(Topology("n2"), extensions=True)
+    assert [ops(store.round(view, None)) for view in (VIEW, other, KPNG)] == [["+n1 a"], ["+n2 a"], []]
+    positions = {view: at(store, view) for view in (VIEW, other, KPNG)}
+    store.replace("Node /n1", [node("n1", b"b")])
+    assert [ops(store.round(view, positions[view])) for view in positions] == [["+n1 b"], [], []]
+    store.replace("Node /n1", [])
+    assert [ops(store.round(view, positions[view])) for view in positions] == [["-n1"], [], []]
+    assert wire.NODES == 100
+
+
 def test_a_transaction_is_one_revision_and_one_wake_up() -> None:
     store = Store()
     wakes = []

@@ -16,7 +16,7 @@ import pytest
 from blixt_lab import Host, manifests, wait_for
 from blixt_lab.manifests import Ready, terminating
 from blixt_lab.web import get
-from blixt_lab.world import Space, World
+from blixt_lab.world import KINDS, Space, World
 
 pytestmark = pytest.mark.lab
 
@@ -129,6 +129,39 @@ def stopped(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("why", ["tainted", "deleted"])
+def test_load_balancers_leave_a_node_that_is_being_deleted(
+    world: World, space: Space, balanced: Balanced, why: str
+) -> None:
+    """And nobody else notices: its services go on, and so do their health checks."""
+    taint = {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}
+    leaving = manifests.node("node1", taints=[taint] if why == "tainted" else [])
+    if why == "deleted":
+        leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    client = world.cluster.client
+
+    def statuses(path: str) -> dict[str, tuple[int, int]]:
+        return {
+            node.name: (
+                get(client, node.address4, HEALTHZ, path).status,
+                get(client, node.address6, HEALTHZ, path).status,
+            )
+            for node in world.cluster.nodes
+        }
+
+    balanced.put(*world.pods("1-1", "2-1"))
+    world.blixt.apply("leaving", [leaving, manifests.node("node2")])
+    try:
+        assert statuses("/healthz") == {"node1": (503, 503), "node2": (200, 200)}
+        assert statuses("/readyz") == statuses("/livez") == {"node1": (200, 200), "node2": (200, 200)}
+        balanced.becomes(200, 200)
+        assert space.outcomes(client) == dict.fromkeys(KINDS, "1-1")
+    finally:
+        world.blixt.apply("leaving", [manifests.node("node1"), manifests.node("node2")])
+    assert statuses("/healthz") == {"node1": (200, 200), "node2": (200, 200)}
+    world.blixt.remove("leaving")
 
 
 def test_without_the_frontend_nodes_are_well(world: World, balanced: Balanced) -> None:

@@ -36,9 +36,11 @@ def of_node(request: Request, verdict: Verdict, now: datetime) -> Response:
     """The node's own: /healthz for load balancers, /readyz and /livez for who keeps the daemon running."""
     if request.method not in _READ:
         return _not_allowed()
-    good = {"/healthz": verdict.healthy, "/readyz": verdict.healthy, "/livez": verdict.alive}.get(
-        request.path
-    )
+    good = {
+        "/healthz": verdict.healthy and not verdict.leaving,
+        "/readyz": verdict.healthy,
+        "/livez": verdict.alive,
+    }.get(request.path)
     if good is None:
         return plain(HTTPStatus.NOT_FOUND)
     applied = None if verdict.applied_ago is None else now - timedelta(seconds=verdict.applied_ago)

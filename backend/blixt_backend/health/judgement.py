@@ -17,12 +17,16 @@ STUCK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`why` is one line, empty for a node that is well. `applied_ago`: seconds; None: nothing yet."""
+    """`why` is one line, empty for a node that is well. `applied_ago`: seconds; None: nothing yet.
+
+    A node that is `leaving` serves as well as ever, but should get nobody new.
+    """
 
     healthy: bool
     alive: bool
     why: str
     applied_ago: float | None
+    leaving: bool = False
 
 
 class Judgement:
@@ -35,6 +39,7 @@ class Judgement:
         #: When the try that is under way began.
         self._trying_since: float | None = None
         self._reason = ""
+        self._leaving = False
 
     def trying(self, now: float) -> None:
         """An apply begins."""
@@ -47,8 +52,9 @@ class Judgement:
         self._trying_since = None
         self._reason = reason
 
-    def applied(self, now: float) -> None:
-        """All that was told is in force."""
+    def applied(self, now: float, leaving: bool = False) -> None:
+        """All that was told is in force. `leaving`: this node is being deleted, or about to be."""
+        self._leaving = leaving
         self._applied_at = now
         self._late_since = self._trying_since = None
         self._reason = ""
@@ -64,4 +70,7 @@ class Judgement:
             why = "nothing is in force yet: the frontend has not told what to do"
             if self._reason:
                 why = f"nothing is in force yet: {self._reason}"
-        return Verdict(not why, alive, why, ago)
+        healthy = not why
+        if healthy and self._leaving:
+            why = "this node is being deleted"
+        return Verdict(healthy, alive, why, ago, self._leaving)

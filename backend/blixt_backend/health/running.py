@@ -70,7 +70,7 @@ class Health:
 
     def applied(self, change: ChangeSet) -> None:
         """The plane has this change in force, and with it all that came before."""
-        self._judgement.applied(_now())
+        self._judgement.applied(_now(), change.node.leaving)
         self._touched |= self._checks.apply(change)
         self._wake.set()
 

@@ -12,6 +12,8 @@ from blixt_frontend.objects.meta import Model, Port, Resource, Timestamp
 #: 0: none was allocated.
 NodePort = Annotated[int, Meta(ge=0, le=65535)]
 
+#: The cluster autoscaler's mark of a node that it is about to delete.
+DELETION_TAINT = "ToBeDeletedByClusterAutoscaler"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DEFAULT_AFFINITY_SECONDS = 10800
 
@@ -131,6 +133,13 @@ class Node(Resource, frozen=True, kw_only=True):
     @property
     def deletion_timestamp(self) -> Timestamp | None:
         return self.metadata.deletion_timestamp
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being deleted, or about to be (as kube-proxy has it, KEP-3836)."""
+        return self.deletion_timestamp is not None or any(
+            taint.key == DELETION_TAINT for taint in self.spec.taints
+        )
 
 
 class Namespace(Resource, frozen=True, kw_only=True):

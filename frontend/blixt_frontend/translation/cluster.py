@@ -13,6 +13,7 @@ from blixt_frontend.objects import (
     GatewayClass,
     HostRoute,
     Namespace,
+    Node,
     ReferenceGrant,
     Route,
     Secret,
@@ -49,6 +50,7 @@ class Cluster:
     assignments: Mapping[ObjectKey, Assignment] = field(default_factory=dict)
     #: The zone of every node that has one.
     zones: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
     #: Kinds that only status needs and of which nothing is known, with the reason, for people.
     unread: Mapping[str, str] = field(default_factory=dict)
 

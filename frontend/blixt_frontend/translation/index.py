@@ -1,6 +1,6 @@
 """The objects as they are, and which units have to be translated anew when one of them changes.
 
-A unit is one Service or one Gateway. Each change costs the units that it touches, found by look-up.
+A unit is one Service, one Gateway or one Node. Each change costs the units that it touches, found by look-up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Unit(NamedTuple):
 
     @classmethod
     def of(cls, key: ObjectKey) -> Unit:
-        """The unit of a Service's or a Gateway's key."""
+        """The unit of a Service's, a Gateway's or a Node's key."""
         return cls(key.kind, NamespacedName(key.namespace, key.name))
 
     @property
@@ -57,6 +57,15 @@ def service_unit(name: NamespacedName) -> Unit:
 
 def gateway_unit(name: NamespacedName) -> Unit:
     return Unit("Gateway", name)
+
+
+def node_unit(name: str) -> Unit:
+    return Unit("Node", NamespacedName("", name))
+
+
+def _alike(node: Node, other: Node) -> bool:
+    """Nodes change all the time, and hardly ever in what is told of them."""
+    return (node.zone, node.leaving) == (other.zone, other.leaving)
 
 
 class Groups(dict[K, dict[L, V]]):
@@ -86,6 +95,7 @@ class Index:
         self._namespaces: dict[str, Namespace] = {}
         self._classes: dict[str, GatewayClass] = {}
         self._zones: dict[str, str] = {}
+        self._nodes: dict[str, Node] = {}
         self._slices: Groups[NamespacedName, str, EndpointSlice] = Groups()
         self._grants: Groups[str, ObjectKey, ReferenceGrant] = Groups()
         self._routes: Groups[NamespacedName, ObjectKey, Route] = Groups()
@@ -111,6 +121,7 @@ class Index:
             namespaces=self._namespaces,
             classes=self._classes,
             zones=self._zones,
+            nodes=self._nodes,
             assignments={} if assignments is None else assignments,
             unread=self._unread,
         )
@@ -118,7 +129,7 @@ class Index:
     def put(self, obj: Object) -> Iterator[Unit]:
         """Take an object in, in place of the one of its key. None is touched if they are equal."""
         old = self._objects.get(obj.key)
-        if old == obj or (isinstance(obj, Node) and isinstance(old, Node) and obj.zone == old.zone):
+        if old == obj or (isinstance(obj, Node) and isinstance(old, Node) and _alike(obj, old)):
             return
         if old is not None:
             yield from self._take_out(old)
@@ -157,6 +168,7 @@ class Index:
                 if obj.service_name:
                     self._slices.put(NamespacedName(namespace, obj.service_name), own_name, obj)
             case Node():
+                self._nodes[own_name] = obj
                 if obj.zone:
                     self._zones[own_name] = obj.zone
             case Namespace():
@@ -189,6 +201,7 @@ class Index:
             case EndpointSlice():
                 self._slices.drop(NamespacedName(namespace, obj.service_name), own_name)
             case Node():
+                self._nodes.pop(own_name, None)
                 self._zones.pop(own_name, None)
             case Namespace():
                 self._namespaces.pop(own_name, None)
@@ -246,6 +259,7 @@ class Index:
                 if obj.service_name:
                     yield from self._behind(NamespacedName(namespace, obj.service_name))
             case Node():
+                yield node_unit(own_name)
                 yield from tuple(self._zone_readers.get(own_name, ()))
             case Namespace():
                 yield from _parents(self._routes_by_namespace.of(own_name))

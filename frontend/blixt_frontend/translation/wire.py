@@ -101,7 +101,7 @@ def timed(item: Item, trigger_time: int) -> Item:
 
     The item must have none yet: translation makes items without, so that what differs only in it is equal.
     """
-    if not trigger_time or item.kind is ItemKind.SERVICE:
+    if not trigger_time or item.kind in (ItemKind.SERVICE, ItemKind.NODE):
         return item
     suffix = trigger_time_field(trigger_time)
     done: dict[Encoded, Encoded] = {None: None}

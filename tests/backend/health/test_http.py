@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -132,6 +133,17 @@ def test_the_node_s_own_answers(path: str, statuses: tuple[int, ...]) -> None:
         )
     ]
     assert answers.of_node(Request("GET", "/other"), WELL, NOW).status == 404
+
+
+def test_load_balancers_leave_a_node_that_is_being_deleted() -> None:
+    """Only by /healthz: it serves as well as ever."""
+    leaving = replace(WELL, leaving=True, why="this node is being deleted")
+    statuses = {
+        path: answers.of_node(Request("GET", path), leaving, NOW).status
+        for path in ("/healthz", "/readyz", "/livez")
+    }
+    assert statuses == {"/healthz": 503, "/readyz": 200, "/livez": 200}
+    assert b"this node is being deleted" in answers.of_node(Request("GET", "/healthz"), leaving, NOW).body
 
 
 def test_places() -> None:

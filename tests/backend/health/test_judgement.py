@@ -48,3 +48,17 @@ def test_a_try_that_does_not_end_is_no_life() -> None:
     stuck = judgement.verdict(STUCK_SECONDS + 1)
     assert (stuck.healthy, stuck.alive) == (False, False)
     assert stuck.why == "a change is not in force after 61 s: applying it does not end"
+
+
+def test_a_node_that_is_being_deleted_is_well_and_leaving() -> None:
+    judgement = Judgement()
+    judgement.applied(0, leaving=True)
+    leaving = judgement.verdict(1)
+    assert (leaving.healthy, leaving.alive, leaving.leaving) == (True, True, True)
+    assert leaving.why == "this node is being deleted"
+    judgement.applied(2)
+    assert judgement.verdict(3).why == ""
+    judgement.applied(4, leaving=True)
+    judgement.trying(5)
+    judgement.failed("no room")
+    assert judgement.verdict(100).why == "a change is not in force after 95 s: no room"
