@@ -3,7 +3,8 @@
 A change whose text is no longer in the source fails, too: adapt it. What no test run can show is the device
 that a packet is redirected to: the lab's tests see that. What so few random packets hardly ever reach (a
 client has another endpoint by now, and the old one is idle; a client's entry is where an endpoint's would be;
-connections that close give up their entries) is among the packets written by hand.
+a connection lost its port to another; connections that close give up their entries) is among the packets
+written by hand.
 """
 
 from __future__ import annotations
@@ -59,18 +60,6 @@ MUTATIONS = (
         "key->source_port = entry->source_port;",
     ),
     Mutation("partner-not-forgotten", "connection.h", "bpf_map_delete_elem(&connections, &key);", ";"),
-    Mutation(
-        "another-s-key-forgotten",
-        "connection.h",
-        "if (find_partner(flow, entry, &key))",
-        "if (find_partner(flow, entry, &key) || true)",
-    ),
-    Mutation(
-        "another-s-flags",
-        "closing.h",
-        "partner = find_partner(&packet->flow, entry, &key);",
-        "find_partner(&packet->flow, entry, &key); partner = bpf_map_lookup_elem(&connections, &key);",
-    ),
     Mutation("no-flags-for-the-partner", "closing.h", "if (partner)\n", "if (false)\n"),
     Mutation(
         "own-whatever-service-port",
