@@ -85,11 +85,19 @@ def service(
 
 
 def slices(
-    name: str, endpoints: Iterable[Host | Ready], *, tcp: int = TCP_PORT, udp: int = UDP_PORT
+    name: str,
+    endpoints: Iterable[Host | Ready],
+    *,
+    tcp: int = TCP_PORT,
+    udp: int = UDP_PORT,
+    trigger: str = "",
 ) -> list[Manifest]:
-    """A Service's EndpointSlices, one for each family, both protocols."""
+    """A Service's EndpointSlices, one for each family, both protocols; `trigger`: of when (RFC 3339)."""
     listed = [entry if isinstance(entry, Ready) else Ready(entry) for entry in endpoints]
-    return [_slice(name, family, listed, tcp, udp) for family in ("IPv4", "IPv6")]
+    made = [_slice(name, family, listed, tcp, udp) for family in ("IPv4", "IPv6")]
+    for piece in made if trigger else ():
+        piece["metadata"]["annotations"] = {"endpoints.kubernetes.io/last-change-trigger-time": trigger}
+    return made
 
 
 def _slice(name: str, family: str, endpoints: list[Ready], tcp: int, udp: int) -> Manifest:

@@ -84,7 +84,8 @@ class Space:
     def serve(self, *endpoints: Host | Ready, ports: Mapping[str, int] | None = None, **spec: Any) -> None:
         """Put a Service on all of this space's addresses, with these endpoints."""
         made = manifests.service(self.name, self.inside, external=self.outside, **spec)
-        self.apply(made, *manifests.slices(self.name, endpoints, **(ports or {})))
+        numbers: dict[str, Any] = {**(ports or {})}
+        self.apply(made, *manifests.slices(self.name, endpoints, **numbers))
 
     def route(self, weights: Mapping[str, int], backends: Mapping[str, Sequence[Host | Ready]]) -> None:
         """Put a Gateway on the outside addresses, with a TCPRoute and a UDPRoute to backends by weight."""

@@ -9,6 +9,8 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -162,6 +164,41 @@ def test_load_balancers_leave_a_node_that_is_being_deleted(
         world.blixt.apply("leaving", [manifests.node("node1"), manifests.node("node2")])
     assert statuses("/healthz") == {"node1": (200, 200), "node2": (200, 200)}
     world.blixt.remove("leaving")
+
+
+def test_network_programming_latency_is_measured(world: World, space: Space) -> None:
+    """From what a slice says of its change; asked for by IPv4 and by IPv6."""
+    client = world.cluster.client
+    name = "blixt_network_programming_duration_seconds"
+
+    def told(address: str) -> dict[str, float]:
+        answer = get(client, address, HEALTHZ, "/metrics")
+        assert answer.status == 200
+        lines = [line for line in answer.body.splitlines() if line.startswith(name)]
+        return {key: float(value) for key, value in (line.split(" ") for line in lines)}
+
+    def put(endpoint: str, age: float) -> None:
+        changed = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
+        made = manifests.service(space.name, space.inside, external=space.outside)
+        space.apply(made, *manifests.slices(space.name, world.pods(endpoint), trigger=changed))
+
+    def measured(before: dict[str, dict[str, float]], more: int) -> bool:
+        """A moment after it is in force."""
+        return all(
+            told(address)[f"{name}_count"] == values[f"{name}_count"] + more
+            for address, values in before.items()
+        )
+
+    before = {
+        address: told(address) for node in world.cluster.nodes for address in (node.address4, node.address6)
+    }
+    for count, (endpoint, age) in enumerate((("1-1", 90), ("2-1", 30), ("2-2", 20)), 1):
+        put(endpoint, age)
+        wait_for(partial(measured, before, count), "the change to be measured")
+    for address, earlier in before.items():
+        after = told(address)
+        assert after[f'{name}_bucket{{le="19"}}'] == earlier[f'{name}_bucket{{le="19"}}']
+        assert after[f"{name}_sum"] >= earlier[f"{name}_sum"] + 140
 
 
 def test_without_the_frontend_nodes_are_well(world: World, balanced: Balanced) -> None:

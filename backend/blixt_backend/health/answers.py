@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
@@ -50,6 +50,14 @@ def of_node(request: Request, verdict: Verdict, now: datetime) -> Response:
         "reason": verdict.why,
     }
     return _json(good, body)
+
+
+def metrics(request: Request, lines: Iterable[str]) -> Response:
+    """As Prometheus reads them."""
+    if request.method not in _READ:
+        return _not_allowed()
+    body = "".join(f"{line}\n" for line in lines).encode()
+    return Response(HTTPStatus.OK, body, "text/plain; version=0.0.4; charset=utf-8")
 
 
 def _json(good: bool, body: Mapping[str, object], *headers: tuple[str, str]) -> Response:

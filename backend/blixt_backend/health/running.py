@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from blixt_backend.health.checks import Check, Checks
 from blixt_backend.health.connections import Pool
 from blixt_backend.health.http import Request, Response
 from blixt_backend.health.judgement import Judgement, Verdict
+from blixt_backend.health.latency import Latency
 from blixt_backend.health.listeners import Listeners
 from blixt_backend.health.places import Place, everywhere
 from blixt_backend.model import ChangeSet, PackedAddress
@@ -43,6 +45,7 @@ class Health:
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
         self._addresses = addresses
         self._judgement = Judgement()
+        self._latency = Latency()
         self._checks = Checks()
         #: Ports whose claims have changed since they were last looked at.
         self._touched: set[int] = set()
@@ -71,12 +74,15 @@ class Health:
     def applied(self, change: ChangeSet) -> None:
         """The plane has this change in force, and with it all that came before."""
         self._judgement.applied(_now(), change.node.leaving)
+        self._latency.applied(change, time.time_ns())
         self._touched |= self._checks.apply(change)
         self._wake.set()
 
     # -- what is answered -------------------------------------------------------------------------------
 
     def _answer_of_node(self, request: Request) -> Response:
+        if request.path == "/metrics":
+            return answers.metrics(request, self._latency.lines())
         return answers.of_node(request, self._verdict(), datetime.now(UTC))
 
     def _answer_of_service(self, port: int, version: int, request: Request) -> Response:
