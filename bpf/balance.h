@@ -81,11 +81,17 @@ static __always_inline struct connection *partner_to_reuse(const struct packet *
 	return find_partner(&packet->flow, old, &key);
 }
 
+static __always_inline __u32 counted_flag(const struct choice *choice)
+{
+	return choice->flags & ENDPOINT_COUNTED ? CONNECTION_COUNTED : 0;
+}
+
 /* In place: to write it as a whole would take an element from the LRU list, and give one back. */
-static __always_inline void begin_again(struct connection *entry, __u32 service)
+static __always_inline void begin_again(struct connection *entry, __u32 service, __u32 counted)
 {
 	/* By now it may be another connection's: only what that can bear is changed. */
-	__sync_fetch_and_and(&entry->flags, ~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET));
+	__sync_fetch_and_and(&entry->flags, ~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET | CONNECTION_COUNTED));
+	__sync_fetch_and_or(&entry->flags, counted);
 	entry->service = service;
 	entry->packets = 0;
 	entry->bytes = 0;
@@ -154,7 +160,7 @@ static __always_inline void begin_embryo(struct pair *pair, const struct packet 
 		.service = service->id,
 		.born_tick = tick,
 		.seen_tick = tick,
-		.flags = ending(packet, false),
+		.flags = ending(packet, false) | counted_flag(choice),
 		.packets = 1,
 		.bytes = packet->length,
 	};
@@ -193,8 +199,10 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	if (old && reason == DROP_NONE)
 		partner = partner_to_reuse(packet, old, &choice, hook);
 	if (old && partner) {
-		begin_again(old, service->id);
-		begin_again(partner, service->id);
+		take_from_load(old, old->flags);
+		begin_again(old, service->id, counted_flag(&choice));
+		begin_again(partner, service->id, counted_flag(&choice));
+		add_to_load(choice.endpoint, choice.generation, old->flags);
 		count_opened(service->id);
 		return go_on(skb, packet, old, tick, hook);
 	}
@@ -216,6 +224,8 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 		count_for_service(service->id, false, packet->length);
 	else
 		count_connection(service->id, packet->length);
+	if (!pair->is_known && packet->flow.protocol == IPPROTO_UDP)
+		add_to_load(choice.endpoint, choice.generation, pair->embryo.flags);
 	grow(packet, pair, tick);
 	return forward(skb, packet, &pair->entry, hook);
 }

@@ -11,6 +11,7 @@
 
 #include "hash.h"
 #include "maglev.h"
+#include "unused.h"
 #include <stdbool.h>
 
 #define MAGLEV_MEMBERS 16384
@@ -81,8 +82,6 @@ static __always_inline struct maglev_member *member_at(__u32 number)
 {
 	return bpf_map_lookup_elem(&maglev_members, &number);
 }
-
-#define UNUSED __attribute__((unused))
 
 /* Callbacks return 1 to end a loop. */
 static long clear_part(UNUSED void *map, UNUSED __u32 *key, UNUSED void *value, UNUSED void *context)

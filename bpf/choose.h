@@ -4,6 +4,7 @@
 
 #include "endpoint.h"
 #include "hash.h"
+#include "least.h"
 #include "maglev.h"
 #include "maps.h"
 #include <bpf/bpf_endian.h>
@@ -129,6 +130,8 @@ static __always_inline enum drop_reason choose(const struct service *service, co
 		reason = DROP_NONE;
 	else if (service->flags & SERVICE_MAGLEV)
 		reason = choose_by_maglev(range, hash, choice);
+	else if (service->flags & SERVICE_LEAST_CONNECTIONS)
+		reason = take_choice(least_of_two(range, hash), choice);
 	else
 		reason = choose_by_slot(range, hash, choice);
 	if (reason == DROP_NONE && service->affinity_ticks)

@@ -79,10 +79,10 @@ static __always_inline void note_ending(const struct packet *packet, struct conn
 
 	if (!flags)
 		return;
-	__sync_fetch_and_or(&entry->flags, flags);
+	add_ending(entry, flags);
 	partner = find_partner(&packet->flow, entry, &key);
 	if (partner)
-		__sync_fetch_and_or(&partner->flags, flags);
+		add_ending(partner, flags);
 	if (!is_over(before) && is_over(before | flags) && (reply || !(flags & CONNECTION_RESET)))
 		take_place(reply ? &key : &packet->flow, tick);
 }

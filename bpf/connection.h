@@ -4,9 +4,11 @@
 
 #include "checksum.h"
 #include "endpoint.h"
+#include "load.h"
 #include "maps.h"
 #include "packet.h"
 #include "tick.h"
+#include "unused.h"
 
 #define UDP_IDLE_TICKS 120
 
@@ -109,6 +111,7 @@ static __always_inline void forget(const struct flow *flow, const struct connect
 {
 	struct flow key;
 
+	take_from_load(entry, entry->flags);
 	if (find_partner(flow, entry, &key))
 		bpf_map_delete_elem(&connections, &key);
 	bpf_map_delete_elem(&connections, flow);
@@ -118,7 +121,7 @@ static __always_inline void forget(const struct flow *flow, const struct connect
  * The LRU may have thrown out one entry of a living connection: put it back while the other is in use. Looking comes
  * first, as it also marks the entry as used, and an update takes a free element before it finds that there is one.
  */
-static __noinline int keep_partner(const struct flow *flow, const struct connection *entry)
+static __noinline UNUSED int keep_partner(const struct flow *flow, const struct connection *entry)
 {
 	struct pair *pair;
 	struct flow key;
@@ -148,9 +151,13 @@ static __always_inline __u32 ending(const struct packet *packet, bool reply)
 	return flags;
 }
 
-static __always_inline bool is_over(__u32 flags)
+/* The client's entry tells whether the connection is over by this: one of two that say so at once. */
+static __always_inline void add_ending(struct connection *entry, __u32 flags)
 {
-	return (flags & CONNECTION_RESET) || (flags & CONNECTION_CLOSED_BY_BOTH) == CONNECTION_CLOSED_BY_BOTH;
+	__u32 before = __sync_fetch_and_or(&entry->flags, flags);
+
+	if (!is_reply(entry) && is_over(before | flags))
+		take_from_load(entry, before);
 }
 
 /* An entry made anew by its partner has no time yet. */

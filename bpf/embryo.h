@@ -143,6 +143,8 @@ static __noinline int promote(const struct flow *flow, const struct pair *pair)
 		return false;
 	}
 	bpf_map_delete_elem(&embryos, &pair->partner_key);
+	if (flow->protocol != IPPROTO_UDP)
+		add_to_load(pair->entry.endpoint, pair->entry.generation, pair->entry.flags);
 	return true;
 }
 

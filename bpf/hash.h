@@ -3,6 +3,7 @@
 #pragma once
 
 #include "types.h"
+#include <bpf/bpf_endian.h>
 #include <stdbool.h>
 
 /* By userspace: the same as long as the node's pins live, so that a flow thrown out of the LRU finds its endpoint again. */
@@ -16,19 +17,23 @@ static __always_inline __u64 mix(__u64 hash, __u32 word)
 	return hash ^ hash >> 32;
 }
 
-static __always_inline __u64 hash_words(__u64 hash, const struct flow *flow)
+/* The word of both ports, without the client's. */
+#define PORTS_WORD (2 * ADDRESS_WORDS)
+#define SERVICE_PORT_ONLY bpf_htonl(0x0000ffff)
+
+static __always_inline __u64 hash_words(__u64 hash, const struct flow *flow, __u32 of_ports)
 {
 	const __u32 *word = (const __u32 *)flow;
 
 #pragma unroll
 	for (int i = 0; i < (int)(sizeof(*flow) / sizeof(*word)); i++)
-		hash = mix(hash, word[i]);
+		hash = mix(hash, i == PORTS_WORD ? word[i] & of_ports : word[i]);
 	return hash;
 }
 
 static __always_inline __u64 hash_flow(const struct flow *flow)
 {
-	return hash_words(hash_seed, flow);
+	return hash_words(hash_seed, flow, ~0U);
 }
 
 /* No node's own: packets of a flow that come in by another node find the same endpoint. */
@@ -37,11 +42,7 @@ static __always_inline __u64 hash_flow(const struct flow *flow)
 /* `by_client`: all flows of one client to a service's address are one. */
 static __always_inline __u64 hash_everywhere(const struct flow *flow, bool by_client)
 {
-	struct flow key = *flow;
-
-	if (by_client)
-		key.source_port = 0;
-	return hash_words(HASH_SEED_EVERYWHERE, &key);
+	return hash_words(HASH_SEED_EVERYWHERE, flow, by_client ? SERVICE_PORT_ONLY : ~0U);
 }
 
 /* A number below `limit`, by the hash's upper half. */

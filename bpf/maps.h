@@ -24,6 +24,7 @@ MAP(services, BPF_MAP_TYPE_HASH, struct frontend, struct service, 65536, 0);
 MAP(slots, BPF_MAP_TYPE_ARRAY, __u32, struct slot, 524288, 0);
 MAP(maglev, BPF_MAP_TYPE_ARRAY, __u32, struct maglev_part, 65536, 0);
 MAP(endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, 262144, 0);
+MAP(loads, BPF_MAP_TYPE_ARRAY, __u32, struct load, 262144, 0);
 MAP(source_ranges, BPF_MAP_TYPE_LPM_TRIE, struct source_range, __u32, 65536, BPF_F_NO_PREALLOC);
 MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, 0);
 MAP(connections, BPF_MAP_TYPE_LRU_HASH, struct flow, struct connection, 524288, 0);

@@ -47,11 +47,12 @@ struct slot_range {
 };
 
 enum service_flag {
-	SERVICE_SOURCE_RANGES = 1 << 0,    /* clients from outside must be in one of them */
-	SERVICE_DROP_INSIDE = 1 << 1,      /* no slot for clients inside: drop (policy Local), else refuse */
-	SERVICE_DROP_OUTSIDE = 1 << 2,     /* the same for clients outside */
-	SERVICE_DROP_UDP_REJECTS = 1 << 3, /* a reject share of UDP is dropped, not answered (Gateway API) */
-	SERVICE_MAGLEV = 1 << 4,           /* its ranges are tables of the maglev array */
+	SERVICE_SOURCE_RANGES = 1 << 0,     /* clients from outside must be in one of them */
+	SERVICE_DROP_INSIDE = 1 << 1,       /* no slot for clients inside: drop (policy Local), else refuse */
+	SERVICE_DROP_OUTSIDE = 1 << 2,      /* the same for clients outside */
+	SERVICE_DROP_UDP_REJECTS = 1 << 3,  /* a reject share of UDP is dropped, not answered (Gateway API) */
+	SERVICE_MAGLEV = 1 << 4,            /* its ranges are tables of the maglev array */
+	SERVICE_LEAST_CONNECTIONS = 1 << 5, /* its columns have weights, see struct slot_weights */
 };
 
 struct service {
@@ -70,6 +71,14 @@ struct slot {
 	__u32 alias;
 };
 SIZED(struct slot, 12, 12);
+
+/* Of a service by least connections, the slot behind each column: the weights of the two that it names. */
+struct slot_weights {
+	__u32 endpoint;
+	__u32 alias;
+	__u32 zero;
+};
+SIZED(struct slot_weights, 12, 12);
 
 #define MAGLEV_PART 16
 
@@ -99,6 +108,7 @@ enum endpoint_flag {
 	ENDPOINT_LOCAL = 1 << 1,    /* on this node */
 	ENDPOINT_DRAINING = 1 << 2, /* keeps its connections, gets no new ones */
 	ENDPOINT_SILENT = 1 << 3,   /* answers nobody: UDP flows choose another, TCP may wait */
+	ENDPOINT_COUNTED = 1 << 4,  /* its open connections are counted, for a service by least connections */
 };
 
 /* The index is remembered by connections; the generation tells them when it was given to another endpoint. */
@@ -110,6 +120,13 @@ struct endpoint {
 	__u32 service;
 };
 SIZED(struct endpoint, 16, 28);
+
+/* By endpoint: its open connections, more or less (load.h). Another generation's count is nobody's. */
+struct load {
+	__u32 generation;
+	__s32 open;
+};
+SIZED(struct load, 8, 8);
 
 /* How a translated packet goes on. */
 enum via {
@@ -135,6 +152,7 @@ enum connection_flag {
 	CONNECTION_FIN_ENDPOINT = 1 << 3,
 	CONNECTION_RESET = 1 << 4,
 	CONNECTION_ANSWERED = 1 << 5, /* of an embryo: the endpoint has sent something */
+	CONNECTION_COUNTED = 1 << 6,  /* among its endpoint's open ones, until it is over */
 	CONNECTION_CLOSED_BY_BOTH = CONNECTION_FIN_CLIENT | CONNECTION_FIN_ENDPOINT,
 };
 

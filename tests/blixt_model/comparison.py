@@ -6,7 +6,8 @@ import copy
 import time
 from dataclasses import dataclass, field
 
-from blixt_model.incidents import Aged, EndpointChanged, Evicted, Unused
+from blixt_model import loads
+from blixt_model.incidents import Aged, EndpointChanged, Evicted, Recounted, Unused
 from blixt_model.kernel import Kernel, Run
 from blixt_model.network import Network
 from blixt_model.programs import process
@@ -59,7 +60,28 @@ class Comparison:
                 self.change_endpoint(index, endpoint)
             case Evicted(flow):
                 self.evict(flow)
+            case Recounted():
+                self.recount()
         return None
+
+    def recount(self) -> None:
+        """Raises Mismatch."""
+        self._keep_up()
+        loads.recount(self.tables, self._tick)
+        self.kernel.recount()
+        raw = self.kernel.connections()
+        layout = self.kernel.layout
+        rows = {layout.to_flow(key): value for key, value in raw.items()}
+        found = {flow: layout.to_connection(row, flow.protocol) for flow, row in rows.items()}
+        difference = _table_difference("loads", self.tables.loads, self.kernel.loads(self.tables.loads))
+        difference = (
+            difference
+            or _table_difference("connections", self.tables.connections, found)
+            or _table_difference("embryos", self.tables.embryos, self.kernel.embryos())
+        )
+        if difference:
+            raise Mismatch(f"{difference}\n  on counting afresh")
+        self._raw = raw
 
     def change_endpoint(self, index: int, endpoint: Endpoint) -> None:
         self.tables.endpoints[index] = endpoint
@@ -133,6 +155,7 @@ class Comparison:
         expected.hints = dict(self.tables.hints)
         expected.closed = list(self.tables.closed)
         expected.affinities = dict(self.tables.affinities)
+        expected.loads = dict(self.tables.loads)
         expected.counters = dict(self.tables.counters)
         expected.drops = dict(self.tables.drops)
         expected.apply(outcome.changes)
@@ -140,6 +163,7 @@ class Comparison:
             self._connection_difference(expected.connections, outcome, raw)
             or _table_difference("embryos", expected.embryos, self.kernel.embryos())
             or _table_difference("affinities", expected.affinities, self.kernel.affinities())
+            or _table_difference("loads", expected.loads, self.kernel.loads(expected.loads))
             or _table_difference("counters", expected.counters, self.kernel.counters())
             or _table_difference("drops", expected.drops, self.kernel.drops())
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from blixt_model import embryos
+from blixt_model import embryos, loads
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refuse_vacant
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
@@ -29,6 +29,7 @@ from blixt_model.tables import (
     Frontend,
     KeyState,
     KeyTried,
+    Load,
     Opening,
     Service,
     ServiceFlag,
@@ -132,7 +133,22 @@ class _Handling:
             return endpoint.silent or is_idle(entry, self.now.tick)
         return self.packet.is_new_tcp and (is_closed(entry) or endpoint.draining)
 
+    def _count_opened(self, entry: Connection | Embryo) -> None:
+        if loads.is_counted(entry.flags):
+            before = self._load(entry.endpoint)
+            self.changes.loads[entry.endpoint] = loads.opened(before, entry.generation)
+
+    def _count_over(self, entry: Connection) -> None:
+        """`entry` as it was."""
+        if loads.is_counted(entry.flags):
+            before = self._load(entry.endpoint)
+            self.changes.loads[entry.endpoint] = loads.ended(before, entry.generation)
+
+    def _load(self, index: int) -> Load:
+        return self.changes.loads.get(index) or self.tables.loads.get(index, Load())
+
     def _forget(self, entry: Connection) -> None:
+        self._count_over(entry)
         if own_partner(self.packet.flow, entry, self._connection) is not None:
             self.changes.connections[partner_of(entry.becomes)] = None
         self.changes.connections[self.packet.flow] = None
@@ -172,6 +188,9 @@ class _Handling:
             self.changes.connections[partner_of(entry.becomes)] = replace(
                 partner, flags=partner.flags | flags
             )
+        client_s = partner if entry.is_reply else entry
+        if client_s is not None and is_over(client_s.flags | flags):
+            self._count_over(client_s)
         self.changes.count(entry.service, traffic(entry, self.packet))
         return self._translated(entry.becomes, way)
 
@@ -236,8 +255,10 @@ class _Handling:
         if answer_s is not None:
             reply = replace(reply, seen_tick=self.now.tick, way=answer_s)
         self.changes.connections[key] = reply
-        self.changes.connections[embryo.flow] = embryos.client_s_entry(key, embryo)
+        self.changes.connections[embryo.flow] = opened = embryos.client_s_entry(key, embryo)
         self.changes.embryos[key] = None
+        if key.protocol == TCP:
+            self._count_opened(opened)
 
     def _answer(self, embryo: Embryo) -> Outcome:
         """What the endpoint of a flow sends that is no connection yet."""
@@ -307,7 +328,7 @@ class _Handling:
                 index, endpoint.generation, self.now.tick
             )
         if old is not None and partner is not None and self._may_reuse(old, index, endpoint):
-            return self._begin_again(service, old, partner)
+            return self._begin_again(service, endpoint, old, partner)
         return self._connect(service, index, endpoint, flow_hash)
 
     def _may_open(self) -> bool:
@@ -333,6 +354,8 @@ class _Handling:
         if service.flags & ServiceFlag.MAGLEV:
             everywhere = maglev_hash(self.packet.flow, by_client=service.affinity_ticks > 0)
             return self.tables.maglev[slots.first, (everywhere >> 32) * slots.count >> 32]
+        if service.flags & ServiceFlag.LEAST_CONNECTIONS:
+            return loads.least_of_two(self.tables, slots, flow_hash)
         slot = self.tables.slots[slots.first + ((flow_hash >> 32) * slots.count >> 32)]
         return slot.endpoint if flow_hash & MASK_32 < slot.threshold else slot.alias
 
@@ -357,6 +380,7 @@ class _Handling:
         else:
             is_over = self.packet.is_new_tcp and is_closed(entry)
         if is_over:
+            self._count_over(entry)
             if client_s is not None:
                 self.changes.connections[partner_of(entry.becomes)] = None
             self.changes.connections[key] = None
@@ -382,14 +406,24 @@ class _Handling:
         is_same = (old.endpoint, old.generation) == (index, endpoint.generation)
         return is_same and not old.flags & ConnectionFlag.MASQUERADED and not self._masquerades(endpoint)
 
-    def _begin_again(self, service: Service, old: Connection, partner: Connection) -> Outcome:
+    def _begin_again(
+        self, service: Service, endpoint: Endpoint, old: Connection, partner: Connection
+    ) -> Outcome:
         """Both entries of a connection that is over are there: they become the new one's."""
+        kept = ~(ENDED | ConnectionFlag.COUNTED)
         old, partner = (
-            replace(entry, flags=entry.flags & ~ENDED, service=service.id, packets=0, bytes=0)
+            replace(
+                entry,
+                flags=entry.flags & kept | counted_flag(endpoint),
+                service=service.id,
+                packets=0,
+                bytes=0,
+            )
             for entry in (old, partner)
         )
         self.changes.connections[self.packet.flow] = old
         self.changes.connections[partner_of(old.becomes)] = partner
+        self._count_opened(old)
         self.changes.count(service.id, Counters(connections=1))
         return self._go_on(old)
 
@@ -413,7 +447,7 @@ class _Handling:
             born_tick=self.now.tick,
             seen_tick=self.now.tick,
             way=way,
-            flags=self._tcp_flags(is_reply=False),
+            flags=self._tcp_flags(is_reply=False) | counted_flag(endpoint),
             packets=1,
             bytes=self.packet.length,
         )
@@ -429,6 +463,8 @@ class _Handling:
         is_known = claimed is KeyState.EMBRYO_OWN
         counted = Counters(connections=0 if is_known else 1, packets_in=1, bytes_in=self.packet.length)
         self.changes.count(service.id, counted)
+        if flow.protocol == UDP and not is_known:
+            self._count_opened(embryo)
         if is_known:
             taken_up = self._embryo(key)
             assert taken_up is not None
@@ -499,3 +535,7 @@ def traffic(entry: Connection, packet: Packet) -> Counters:
     if entry.is_reply:
         return Counters(packets_out=1, bytes_out=packet.length)
     return Counters(packets_in=1, bytes_in=packet.length)
+
+
+def counted_flag(endpoint: Endpoint) -> int:
+    return ConnectionFlag.COUNTED if endpoint.flags & EndpointFlag.COUNTED else 0

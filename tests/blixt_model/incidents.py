@@ -38,11 +38,16 @@ class Evicted:
     flow: Flow
 
 
-Incident = Aged | Unused | EndpointChanged | Evicted
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """Open connections are counted afresh."""
+
+
+Incident = Aged | Unused | EndpointChanged | Evicted | Recounted
 
 
 def make_incident(choices: Choices, tables: Tables) -> Incident:
-    kind = choices.below(9)
+    kind = choices.below(10)
     answered = [
         flow
         for flow, entry in tables.connections.items()
@@ -52,10 +57,12 @@ def make_incident(choices: Choices, tables: Tables) -> Incident:
         return _evicted(choices, answered, tables)
     if kind in (2, 3, 6) and answered:
         return _unused(choices, answered, tables)
+    if kind == 9:
+        return Recounted()
     if kind > 3:
         index = choices.one_of(list(tables.endpoints))
         return EndpointChanged(index, _changed(choices, tables.endpoints[index], tables))
-    return Aged(choices.one_of((1, 121, 2, 3, 121, 120, 101, 500)))
+    return Aged(choices.one_of((1, 121, 2, 3, 121, 120, 101, 500, 30, 31)))
 
 
 def _evicted(choices: Choices, answered: list[Flow], tables: Tables) -> Evicted:

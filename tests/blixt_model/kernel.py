@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Iterable
 from ctypes import byref, c_int, c_uint32
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blixt_backend.planes.ebpf.libbpf import BpfObject, TestRunOptions, checked, library, possible_cpus
+from blixt_backend.planes.ebpf.libbpf import (
+    BpfObject,
+    TestRunOptions,
+    checked,
+    library,
+    possible_cpus,
+    run_syscall_program,
+)
+from blixt_backend.planes.ebpf.programs import OBJECTS, ON_REQUEST
 from blixt_model.family import Family
 from blixt_model.layout import Layout
 from blixt_model.ports import is_closed
@@ -26,6 +35,7 @@ from blixt_model.tables import (
     Endpoint,
     Flow,
     Frontend,
+    Load,
     Opening,
     Service,
     Slot,
@@ -33,7 +43,7 @@ from blixt_model.tables import (
 )
 from blixt_model.ways import Hook, Settings
 
-CONNECTIONS, EMBRYOS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 1024, 256, 64, 16, 16
+CONNECTIONS, EMBRYOS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 1024, 256, 128, 16, 16
 MAGLEV_PARTS = 32
 _ENTRIES = {
     "connections": CONNECTIONS,
@@ -42,12 +52,16 @@ _ENTRIES = {
     "slots": SLOTS,
     "maglev": MAGLEV_PARTS,
     "endpoints": ENDPOINTS,
+    "loads": ENDPOINTS,
     "counters": SERVICES,
     "services": 64,
     "devices": 64,
     "source_ranges": 64,
     "vacancies": 64,
 }
+_ARRAYS = ("slots", "maglev", "endpoints", "loads", "counters", "drops", "hints", "closings", "closed")
+#: With the programs that userspace runs.
+_SHARED = {"connections", "embryos", "endpoints", "loads"}
 _PER_CPU = {"counters", "drops"}
 #: Of a packet: a test run has one page for it, with room before and after.
 MOST_BYTES = 3500
@@ -139,6 +153,7 @@ class Kernel:
             }
         )
         self._object.load()
+        self._tasks = self._load_tasks()
         self._programs = {hook: self._object.program_fd(hook.value) for hook in Hook}
         self._tables = {name: self._table(name) for name in (*_ENTRIES, "drops", "opening")}
         self._tables["hints"] = _Table("hints", self._object.map_fd("hints"), 4, 16, settings.hint_count)
@@ -152,6 +167,18 @@ class Kernel:
         self._out = ctypes.create_string_buffer(_BUFFER_BYTES)
         self._options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions), repeat=1)
 
+    def _load_tasks(self) -> BpfObject:
+        """The programs that userspace runs, on the same maps."""
+        tasks = BpfObject(OBJECTS / f"{ON_REQUEST}{self.family.version}.bpf.o")
+        for name, handle in tasks.maps.items():
+            checked(library().bpf_map__set_pin_path(handle, None), f"unpinning {name}")
+            if name in _SHARED:
+                shared = self._object.map_fd(name)
+                checked(library().bpf_map__reuse_fd(ctypes.c_void_p(handle), shared), f"sharing {name}")
+        tasks.set_max_entries("recounted", ENDPOINTS)
+        tasks.load()
+        return tasks
+
     def _table(self, name: str) -> _Table:
         a = self.layout.address
         sizes = {
@@ -160,6 +187,7 @@ class Kernel:
             "affinities": (self.layout.affinity_key_format.size, 12),
             "slots": (4, 12),
             "maglev": (4, 64),
+            "loads": (4, 8),
             "endpoints": (4, self.layout.endpoint_format.size),
             "counters": (4, 48),
             "services": (self.layout.frontend_format.size, 28),
@@ -173,6 +201,7 @@ class Kernel:
         return _Table(name, self._object.map_fd(name), *sizes[name], entries)
 
     def close(self) -> None:
+        self._tasks.close()
         self._object.close()
 
     def run(self, hook: Hook, packet: bytes, device: int, *, came_in_by: int = 0, gso_size: int = 0) -> Run:
@@ -205,12 +234,14 @@ class Kernel:
             self._tables[name].clear()
         self._clear_trie("source_ranges")
         self._clear_trie("vacancies")
-        for name in ("slots", "maglev", "endpoints", "counters", "drops", "hints", "closings", "closed"):
+        for name in _ARRAYS:
             self._tables[name].zero()
         for frontend, service in tables.services.items():
             self.write_service(frontend, service)
         for index, slot in tables.slots.items():
             self.write_slot(index, slot)
+        for index, weights in tables.weights.items():
+            self._tables["slots"].write(_index(index), struct.pack("<II4x", weights.endpoint, weights.alias))
         for index, part in self.layout.maglev_parts(tables.maglev).items():
             self._tables["maglev"].write(_index(index), part)
         for index, endpoint in tables.endpoints.items():
@@ -251,6 +282,18 @@ class Kernel:
 
     def delete_connection(self, key: bytes) -> None:
         self._tables["connections"].delete(key)
+
+    def recount(self) -> None:
+        run_syscall_program(self._tasks.program_fd("recount_connections"))
+
+    def loads(self, known: Iterable[int]) -> dict[int, Load]:
+        """Of endpoints that are known, or have any."""
+        found = {
+            int.from_bytes(key, "little"): Load(*struct.unpack("<Ii", value))
+            for key, value in self._tables["loads"].read().items()
+        }
+        blank = Load()
+        return {index: load for index, load in found.items() if load != blank or index in known}
 
     def embryos(self) -> dict[Flow, Embryo]:
         layout, found = self.layout, {}

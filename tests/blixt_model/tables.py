@@ -18,6 +18,7 @@ class ServiceFlag(IntFlag):
     DROP_OUTSIDE = 4
     DROP_UDP_REJECTS = 8
     MAGLEV = 16
+    LEAST_CONNECTIONS = 32
 
 
 class EndpointFlag(IntFlag):
@@ -25,6 +26,7 @@ class EndpointFlag(IntFlag):
     LOCAL = 2
     DRAINING = 4
     SILENT = 8
+    COUNTED = 16
 
 
 class DeviceFlag(IntFlag):
@@ -41,6 +43,7 @@ class ConnectionFlag(IntFlag):
     FIN_ENDPOINT = 8
     RESET = 16
     ANSWERED = 32
+    COUNTED = 64
 
 
 CLOSED_BY_BOTH = ConnectionFlag.FIN_CLIENT | ConnectionFlag.FIN_ENDPOINT
@@ -116,6 +119,22 @@ class Slot:
     threshold: int = 0
     endpoint: int = ENDPOINT_REJECT
     alias: int = ENDPOINT_REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWeights:
+    """Stands in a slot's place, behind the one whose two endpoints it is about."""
+
+    endpoint: int
+    alias: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Open connections of an endpoint of this generation."""
+
+    generation: int = 0
+    open: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +330,7 @@ class Changes:
     #: The connection that is over by this packet.
     closed: Closing | None = None
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
+    loads: dict[int, Load] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: list[DropReason] = field(default_factory=list)
     keys: list[KeyTried] = field(default_factory=list)
@@ -323,6 +343,8 @@ class Changes:
 class Tables:
     services: dict[Frontend, Service] = field(default_factory=dict)
     slots: dict[int, Slot] = field(default_factory=dict)
+    weights: dict[int, SlotWeights] = field(default_factory=dict)
+    loads: dict[int, Load] = field(default_factory=dict)
     #: (first entry of a table, slot in it) -> endpoint.
     maglev: dict[tuple[int, int], int] = field(default_factory=dict)
     endpoints: dict[int, Endpoint] = field(default_factory=dict)
@@ -364,7 +386,8 @@ class Tables:
             if service.flags & ServiceFlag.MAGLEV:
                 found |= {self.maglev[side.first, slot] for slot in range(side.count)}
             else:
-                slots = [self.slots[side.first + slot] for slot in range(side.count)]
+                step = 2 if service.flags & ServiceFlag.LEAST_CONNECTIONS else 1
+                slots = [self.slots[side.first + slot * step] for slot in range(side.count)]
                 found |= {index for slot in slots for index in (slot.endpoint, slot.alias)}
         return found
 
@@ -383,6 +406,7 @@ class Tables:
         if changes.closed is not None:
             self.closed.append(changes.closed)
         self.affinities.update(changes.affinities)
+        self.loads.update(changes.loads)
         for service, more in changes.counters.items():
             self.counters[service] = self.counters.get(service, Counters()).plus(more)
         for reason in changes.drops:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from blixt_model.choices import Choices
 from blixt_model.family import IPV4, TCP, UDP, Family
-from blixt_model.kernel import ENDPOINTS, SLOTS
+from blixt_model.kernel import ENDPOINTS
 from blixt_model.maglev import PART
 from blixt_model.network import Network, packed, self_address
 from blixt_model.tables import (
@@ -20,6 +20,7 @@ from blixt_model.tables import (
     ServiceFlag,
     Slot,
     SlotRange,
+    SlotWeights,
     SourceRange,
     Tables,
     Vacancy,
@@ -39,6 +40,7 @@ _LEAVING = (
     EndpointFlag.DRAINING | EndpointFlag.SILENT,
     EndpointFlag.SILENT,
 )
+_WEIGHTS = (1, 1, 3, 0xFFFFFFFF)
 _RANGE_LENGTHS = {4: (32, 24, 8, 0), 6: (128, 64, 16, 0)}
 
 
@@ -78,6 +80,7 @@ def _endpoints(choices: Choices, tables: Tables, family: Family, network: Networ
         flags: int = _LIVE | (EndpointFlag.LOCAL if place in _LOCAL else 0)
         if choices.rarely(8):
             flags = choices.one_of([0, *(flags | leaving for leaving in _LEAVING)])
+        flags |= EndpointFlag.COUNTED if flags and index % 2 else 0
         number = 1 if place == "self" else 1 + choices.below(3)
         tables.endpoints[index] = Endpoint(
             address=network.place(family, place).address(number),
@@ -111,20 +114,24 @@ def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Fronten
     first = first_part = 0
     for number in range(1, 1 + choices.one_of((1, 3, 4, 5, 6))):
         slots = [SlotRange(), SlotRange()]
-        by_maglev = choices.rarely(3)
+        algorithm = choices.one_of([0, ServiceFlag.MAGLEV, ServiceFlag.LEAST_CONNECTIONS, 0])
+        step = 2 if algorithm == ServiceFlag.LEAST_CONNECTIONS else 1
         for side in (0, 1):
-            if by_maglev:
+            if algorithm == ServiceFlag.MAGLEV:
                 slots[side] = _maglev(choices, tables, first_part)
                 first_part += -(-slots[side].count // PART)
                 continue
-            count = 0 if choices.rarely(8) else min(1 + choices.below(5), SLOTS - first)
+            count = 0 if choices.rarely(8) else 1 + choices.below(5)
             slots[side] = SlotRange(first, count)
-            for index in range(first, first + count):
+            for index in range(first, first + step * count, step):
                 tables.slots[index] = _slot(choices, len(tables.endpoints))
-            first += count
+                if step > 1:
+                    two = (choices.one_of(_WEIGHTS) for _ in range(2))
+                    tables.weights[index + 1] = SlotWeights(*two)
+            first += step * count
         service = Service(
             id=number,
-            flags=_service_flags(choices) | (ServiceFlag.MAGLEV if by_maglev else 0),
+            flags=_service_flags(choices) | algorithm,
             inside=slots[0],
             outside=slots[1],
             affinity_ticks=choices.one_of([0, 0, 0, 2, 100]),

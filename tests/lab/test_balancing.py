@@ -15,6 +15,7 @@ from blixt_lab.world import KINDS, Space, World
 pytestmark = pytest.mark.lab
 
 _FLOWS = range(41_000, 41_040)
+_ALGORITHMS = ("weighted-random", "maglev", "least-connections")
 
 
 def balanced(space: Space, algorithm: str, *pods: Host, **spec: Any) -> None:
@@ -74,13 +75,84 @@ def test_by_maglev_with_affinity_a_client_has_one_endpoint_on_all_nodes(world: W
         assert len(found) == 1
 
 
-@pytest.mark.parametrize("kind", [("tcp", 4), ("udp", 6)], ids=str)
-def test_a_gateways_listeners_keep_weights_by_maglev(
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_change_of_the_algorithm_moves_no_connection(
     world: World, space: Space, kind: tuple[str, int]
+) -> None:
+    balanced(space, "weighted-random", *world.cluster.pods)
+    target = space.target(kind)
+    with holding(world.cluster.client, target, 20, interval=0.1) as held:
+        before = Counter(held.result.by_server)
+        for algorithm in ("maglev", "least-connections", "weighted-random"):
+            balanced(space, algorithm, *world.cluster.pods)
+        exchanges = held.result.exchanges
+        wait_for(lambda: held.result.exchanges > exchanges + 40, "two more answers in each conversation")
+        assert held.result.by_server == before
+        assert (held.result.lost, held.result.moved, held.result.missed.total()) == ([], 0, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("client", ["client1", "pod-1-2"])
+def test_least_connections_avoids_who_has_many(
+    world: World, space: Space, kind: tuple[str, int], client: str
+) -> None:
+    busy, idle = world.pods("1-1", "2-1")
+    target, host = space.target(kind), world.cluster[client]
+    balanced(space, "least-connections", busy)
+    with holding(host, target, 30, interval=0.2):
+        balanced(space, "least-connections", busy, idle)
+        with holding(host, target, 20, interval=0.2) as later:
+            # UDP flows become connections, and count, with their second datagram.
+            wait_for(lambda: later.result.exchanges > 40, "two answers in each conversation")
+            assert later.result.by_server[idle.name] >= 18
+
+
+def test_connections_that_were_there_before_count_soon(world: World, space: Space) -> None:
+    busy, idle = world.pods("1-1", "2-1")
+    kind = ("tcp", 4)
+    balanced(space, "weighted-random", busy)
+    with holding(world.cluster.client, space.target(kind), 30):
+        balanced(space, "least-connections", busy, idle)
+        wait_for(lambda: open_connections(world, space, busy) == 30, "the connections to be counted")
+        with holding(world.cluster.client, space.target(kind), 10) as later:
+            assert later.result.by_server[idle.name] == 10
+    wait_for(lambda: open_connections(world, space, busy) == 0, "their ends to be counted")
+
+
+def open_connections(world: World, space: Space, pod: Host) -> int:
+    """To a pod, over IPv4 and TCP, as node 1 counts them."""
+    rows = world.blixt.inspect(world.cluster["node1"], "services")
+    (ours,) = [
+        row for row in rows if row["name"].endswith(f"/{space.name}:tcp/TCP") and row["family"] == "ipv4"
+    ]
+    (found,) = [each for each in ours["endpoints"] if each["address"] == pod.address4]
+    opened: int = found["open_connections"]
+    return opened
+
+
+@pytest.mark.parametrize("algorithm", _ALGORITHMS[1:])
+def test_policies_shares_and_affinity_hold_by_any_algorithm(
+    world: World, space: Space, algorithm: str
+) -> None:
+    cluster = world.cluster
+    balanced(space, algorithm, world.pod("2-1"), type="LoadBalancer", externalTrafficPolicy="Local")
+    assert space.outcomes(cluster.client, patience=0.8) == dict.fromkeys(KINDS, "timeout")
+    assert space.outcomes(cluster["pod-1-1"]) == dict.fromkeys(KINDS, "2-1")
+    balanced(space, algorithm)
+    assert space.outcomes(cluster.client) == dict.fromkeys(KINDS, "refused")
+    balanced(space, algorithm, *cluster.pods, sessionAffinity="ClientIP")
+    for kind in KINDS:
+        assert len(cluster.client.do(spread(space.target(kind), 30)).answers) == 1
+
+
+@pytest.mark.parametrize("kind", [("tcp", 4), ("udp", 6)], ids=str)
+@pytest.mark.parametrize("algorithm", _ALGORITHMS[1:])
+def test_a_gateways_listeners_keep_weights_by_any_algorithm(
+    world: World, space: Space, algorithm: str, kind: tuple[str, int]
 ) -> None:
     one, two = world.pods("1-1", "2-1")
     class_, gateway = manifests.gateway(space.name, space.outside)
-    annotated = {**gateway["metadata"], "annotations": {"blixt.dev/algorithm": "maglev"}}
+    annotated = {**gateway["metadata"], "annotations": {"blixt.dev/algorithm": algorithm}}
     names = {f"{space.name}-blue": [one], f"{space.name}-green": [two]}
     space.apply(
         class_,
@@ -93,20 +165,4 @@ def test_a_gateways_listeners_keep_weights_by_maglev(
     assert got.share("pod-1-1") == pytest.approx(0.7, abs=0.08)
     rows = world.blixt.inspect(world.cluster["node1"], "services")
     ours = [row for row in rows if f"/{space.name}." in row["name"]]
-    assert {row["algorithm"] for row in ours} == {"Maglev"}
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_change_of_the_algorithm_moves_no_connection(
-    world: World, space: Space, kind: tuple[str, int]
-) -> None:
-    balanced(space, "weighted-random", *world.cluster.pods)
-    target = space.target(kind)
-    with holding(world.cluster.client, target, 20, interval=0.1) as held:
-        before = Counter(held.result.by_server)
-        for algorithm in ("maglev", "weighted-random", "maglev"):
-            balanced(space, algorithm, *world.cluster.pods)
-        exchanges = held.result.exchanges
-        wait_for(lambda: held.result.exchanges > exchanges + 40, "two more answers in each conversation")
-        assert held.result.by_server == before
-        assert (held.result.lost, held.result.moved, held.result.missed.total()) == ([], 0, 0)
+    assert {row["algorithm"].lower() for row in ours} == {algorithm.replace("-", "")}

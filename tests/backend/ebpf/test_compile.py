@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import struct
 from fractions import Fraction
 
 import pytest
@@ -27,6 +28,7 @@ from blixt_backend.planes.ebpf.compile import (
     SlotSet,
     compile_view,
     render_slots,
+    render_weighed_slots,
 )
 from blixt_backend.planes.ebpf.layout import ALWAYS, IPV4, IPV6, EndpointFlag, ServiceFlag
 
@@ -220,10 +222,31 @@ def test_sctp_is_left_out() -> None:
     assert [plan.key.port for plan in compile_view(ServiceView(service(ports=ports)), IPV4, [])] == ["http"]
 
 
-def test_the_algorithm_is_in_every_frontend() -> None:
-    plan = one(ServiceView(service(algorithm=Algorithm.MAGLEV), (Endpoint("a", (ip("10.0.0.1"),)),)))
-    assert plan.algorithm is Algorithm.MAGLEV
-    assert {row.flags for row in plan.frontends} == {ServiceFlag.MAGLEV}
+@pytest.mark.parametrize(
+    ("algorithm", "service_flags", "endpoint_flags"),
+    [
+        (Algorithm.WEIGHTED_RANDOM, ServiceFlag(0), LIVE),
+        (Algorithm.MAGLEV, ServiceFlag.MAGLEV, LIVE),
+        (Algorithm.LEAST_CONNECTIONS, ServiceFlag.LEAST_CONNECTIONS, LIVE | EndpointFlag.COUNTED),
+    ],
+)
+def test_the_algorithm_is_in_every_frontend_and_who_is_counted_in_endpoints(
+    algorithm: Algorithm, service_flags: ServiceFlag, endpoint_flags: EndpointFlag
+) -> None:
+    plan = one(ServiceView(service(algorithm=algorithm), (Endpoint("a", (ip("10.0.0.1"),)),)))
+    assert plan.algorithm is algorithm
+    assert {row.flags for row in plan.frontends} == {service_flags}
+    assert set(plan.endpoints.values()) == {endpoint_flags}
+
+
+def test_weights_stand_behind_the_columns_that_name_their_endpoints() -> None:
+    many, few = identity("10.0.0.1"), identity("10.0.0.2")
+    rows = render_weighed_slots(SlotSet((many, few, None), (1 << 40, 1, 1 << 39)), {many: 7, few: 8}, IPV4)
+    columns = list(struct.iter_unpack("=3I", rows))
+    weights = {7: 0xFFFFFFFF, 8: 1, 0: 0x7FFFFFFF}
+    assert len(columns) == 6
+    for (_, endpoint, alias), behind in zip(columns[::2], columns[1::2], strict=True):
+        assert behind == (weights[endpoint], weights[alias], 0)
 
 
 def test_source_ranges_guard_only_their_targets() -> None:

@@ -20,6 +20,7 @@ STRUCTURES = [
     "frontend",
     "service",
     "slot",
+    "load",
     "endpoint",
     "connection",
     "embryo",
@@ -49,7 +50,7 @@ def object_of(family: Layout, name: str = "blixt") -> Path:
 
 def members_of(row: struct.Struct) -> list[tuple[int, int]]:
     """(offset, size) of what a Struct packs."""
-    sizes = {"B": 1, "H": 2, "I": 4, "Q": 8}
+    sizes = {"B": 1, "H": 2, "I": 4, "i": 4, "Q": 8}
     members, offset = [], 0
     for count, code in re.findall(r"(\d*)([a-zA-Z])", row.format):
         if code == "s":

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.bpf
 
 NODE = (PackedAddress(b"\xc0\0\2\1"), PackedAddress(b"\x20\1\x0d\xb8" + bytes(11) + b"\1"))
 SCOPES = [Scope.NONE, Scope.INTERNAL, Scope.CLUSTER, Scope.INTERNAL | Scope.EXTERNAL | Scope.CLUSTER]
-MAGLEV = 1 << 4
+MAGLEV, LEAST = 1 << 4, 1 << 5
 FAMILY_OF = {4: family.IPV4, 16: family.IPV6}
 Desired = dict[str, ServiceView]
 #: frontend -> (flags, affinity, ranges, inside shares, outside shares)
@@ -144,20 +144,26 @@ class Kernel:
                 row[1],
                 row[6],
                 frozenset(self.ranges.get(row[0], ())) if row[1] & 1 else frozenset(),
-                self._shares(row[2], row[3], row[1] & MAGLEV),
-                self._shares(row[4], row[5], row[1] & MAGLEV),
+                self._shares(row[2], row[3], row[1]),
+                self._shares(row[4], row[5], row[1]),
             )
             for frontend, row in self.rows.items()
         }
 
-    def _shares(self, first: int, count: int, maglev: int) -> dict[Any, float]:
+    def _shares(self, first: int, count: int, flags: int) -> dict[Any, float]:
         found: dict[Any, float] = {}
-        if maglev:
+        if flags & MAGLEV:
             for index in self.maglev[16 * first : 16 * first + count]:
                 who = self.endpoints[index][0] if index else None
                 found[who] = found.get(who, 0.0) + 1 / count
             return found
-        for threshold, endpoint, alias in self.slots[first : first + count]:
+        step = 2 if flags & LEAST else 1
+        weights: dict[int, int] = {}
+        for slot in range(first, first + step * count, step):
+            threshold, endpoint, alias = self.slots[slot]
+            if step == 2:
+                for index, weight in zip((endpoint, alias), self.slots[slot + 1][:2], strict=True):
+                    assert weights.setdefault(index, weight) == weight > 0
             own = threshold / 2**32 if alias != endpoint else 1.0
             for index, part in ((endpoint, own), (alias, 1 - own)):
                 if part:
@@ -165,6 +171,10 @@ class Kernel:
                         self.endpoints[index][0] if index else None
                     )  # KeyError: a slot names a dead endpoint
                     found[who] = found.get(who, 0.0) + part / count
+            total = sum(weights.values())
+        if weights:
+            by_index = {(self.endpoints[i][0] if i else None): w / total for i, w in weights.items()}
+            assert by_index == pytest.approx(found, abs=1e-8), "who is drawn as often as its weight says"
         return found
 
     def identities(self) -> dict[tuple[str, bytes], tuple[int, int]]:
@@ -204,8 +214,9 @@ def expected(desired: Mapping[str, ServiceView], size: int) -> tuple[Decoded, di
                     flags |= 4
                 if not external and service.internal_traffic_local and somewhere and not inside:
                     flags |= 6
-                if service.algorithm is Algorithm.MAGLEV:
-                    flags |= MAGLEV
+                flags |= {Algorithm.MAGLEV: MAGLEV, Algorithm.LEAST_CONNECTIONS: LEAST}.get(
+                    service.algorithm, 0
+                )
                 affinity = -(-service.affinity_seconds * 10**9 // 2**30)
                 row = (flags, affinity, ranges, inside, outside)
                 claim = claims.get((address, number, port.protocol))
@@ -214,7 +225,9 @@ def expected(desired: Mapping[str, ServiceView], size: int) -> tuple[Decoded, di
             for endpoint in view.endpoints if kinds else ():
                 for identity in identity_of(endpoint, port, size):
                     chosen = any(identity in shares[scope] for scope in Scope)
-                    flags_of[str(key), identity] = 1 | (2 if endpoint.local else 0) | (0 if chosen else 4)
+                    flags_of[str(key), identity] = (
+                        1 | (2 if endpoint.local else 0) | (0 if chosen else 4)
+                    ) | (16 if service.algorithm is Algorithm.LEAST_CONNECTIONS else 0)
     return {frontend: row for frontend, (_, row) in claims.items()}, flags_of
 
 
@@ -308,7 +321,7 @@ def random_view(rng: random.Random, path: str, size: int) -> ServiceView:
             internal_traffic_local=rng.random() < 0.3,
             source_filters=filters,
             affinity_seconds=rng.choice([0, 0, 10800]),
-            algorithm=rng.choice([Algorithm.WEIGHTED_RANDOM, Algorithm.MAGLEV]),
+            algorithm=rng.choice(list(Algorithm)),
         ),
         (*unique.values(), *refused),
     )

@@ -16,7 +16,7 @@ from blixt_backend.planes.ebpf.compile import PortKey, PortPlan
 from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Snapshot
 from blixt_backend.planes.ebpf.layout import EndpointFlag, Layout
-from blixt_backend.planes.ebpf.placing import TablePlace, TableSpace, places
+from blixt_backend.planes.ebpf.placing import TablePlace, TableSpace, key_of_rows, places
 from blixt_backend.planes.ebpf.ports import PortState, port_name
 
 _LIVE = EndpointFlag.LIVE.value
@@ -113,8 +113,9 @@ class Adopted:
 def _key_of(place: TablePlace, held: Snapshot, layout: Layout) -> bytes:
     """Table.key of what is there."""
     if not place.in_maglev:
+        first, entries = place.extent
         size = layout.slot.size
-        return held.slots[place.first * size : (place.first + place.slots) * size]
+        return key_of_rows(held.slots[first * size : (first + entries) * size], place.algorithm)
     digest, count = held.maglev[place.first]
     # A head that is someone else's makes no desired table's key.
     return digest if count == place.slots and any(digest) else b"broken %d" % place.first

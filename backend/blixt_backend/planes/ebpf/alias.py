@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 ALWAYS = 0xFFFFFFFF
 _ONE = 1 << 32
+_LARGEST_WEIGHT = 0xFFFFFFFF
 
 
 def alias_table(weights: Sequence[int]) -> list[tuple[int, int]]:
@@ -30,6 +31,14 @@ def alias_table(weights: Sequence[int]) -> list[tuple[int, int]]:
         if left[rich] < total:
             small.append(large.pop())
     return table
+
+
+def scaled(weights: Sequence[int]) -> Sequence[int]:
+    """Weights above 0, into 32 bits; none becomes 0."""
+    largest = max(weights)
+    if largest <= _LARGEST_WEIGHT:
+        return weights
+    return [max(weight * _LARGEST_WEIGHT // largest, 1) for weight in weights]
 
 
 def shares(table: Sequence[tuple[int, int]]) -> list[float]:

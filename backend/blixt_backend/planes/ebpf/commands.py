@@ -77,6 +77,8 @@ def _services(pin_root: Path, output: str) -> None:
             click.echo(f"  {address}/{frontend['protocol']}{f' ({text})' if text else ''}")
         for endpoint in service["endpoints"]:
             marks = [mark for mark in ("local", "draining") if endpoint[mark]]
+            if endpoint["open_connections"] is not None:
+                marks.append(f"{endpoint['open_connections']} open")
             click.echo(
                 f"    {_endpoint(endpoint['address'], endpoint['port']):<28} "
                 f"{_shares(endpoint['shares'])} {' '.join(marks)}".rstrip()

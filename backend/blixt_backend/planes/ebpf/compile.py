@@ -24,7 +24,7 @@ from blixt_backend.model import (
     Service,
     ServiceView,
 )
-from blixt_backend.planes.ebpf.alias import alias_table
+from blixt_backend.planes.ebpf.alias import alias_table, scaled
 from blixt_backend.planes.ebpf.layout import (
     ALWAYS,
     ENDPOINT_REJECT,
@@ -42,7 +42,12 @@ _SILENT = EndpointFlag.SILENT.value
 #: (identity, scopes, endpoint)
 Member = tuple[Identity | None, int, Endpoint]
 _CARRIED = (Protocol.TCP, Protocol.UDP)
-_FLAG_OF_ALGORITHM = {Algorithm.WEIGHTED_RANDOM: 0, Algorithm.MAGLEV: ServiceFlag.MAGLEV.value}
+_COUNTED = EndpointFlag.COUNTED.value
+_FLAG_OF_ALGORITHM = {
+    Algorithm.WEIGHTED_RANDOM: 0,
+    Algorithm.MAGLEV: ServiceFlag.MAGLEV.value,
+    Algorithm.LEAST_CONNECTIONS: ServiceFlag.LEAST_CONNECTIONS.value,
+}
 
 
 class PortKey(NamedTuple):
@@ -107,6 +112,17 @@ def algorithm_of(service_flags: int) -> Algorithm:
     return next(asked, Algorithm.WEIGHTED_RANDOM)
 
 
+def render_weighed_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> bytes:
+    """The same for a choice by least connections: behind each column the weights of the two that it names."""
+    indexes = [ENDPOINT_REJECT if choice is None else index_of[choice] for choice in slots.choices]
+    weights = scaled(slots.weights) if slots.weights else (1,) * len(indexes)
+    column, behind = layout.slot.pack, layout.slot_weights.pack
+    return b"".join(
+        column(threshold, indexes[own], indexes[alias]) + behind(weights[own], weights[alias])
+        for own, (threshold, alias) in enumerate(alias_table(weights))
+    )
+
+
 def render_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> bytes:
     """The alias table of a set, joined rows of struct slot."""
     indexes = [ENDPOINT_REJECT if choice is None else index_of[choice] for choice in slots.choices]
@@ -133,8 +149,7 @@ def _compile_port(
     internal, external, cluster = _slot_sets(members)
     sets = list(dict.fromkeys((internal, external, cluster)))
     ranges_of, range_sets = _source_ranges(service, layout)
-    algorithm = service.algorithm if service.algorithm in _FLAG_OF_ALGORITHM else Algorithm.WEIGHTED_RANDOM
-    base = _FLAG_OF_ALGORITHM[algorithm]
+    base = _FLAG_OF_ALGORITHM[service.algorithm]
     if service.origin is Origin.GATEWAY_LISTENER and port.protocol == Protocol.UDP:
         base |= ServiceFlag.DROP_UDP_REJECTS.value
     internal_flags, external_flags = base, base
@@ -156,12 +171,12 @@ def _compile_port(
             frontends.append(FrontendPlan(key, internal_flags | guard, inner, inner, ranges))
     return PortPlan(
         key=PortKey(service.path, port.name or str(port.port), int(port.protocol)),
-        endpoints=_endpoint_flags(members, sets),
+        endpoints=_endpoint_flags(members, sets, service.algorithm),
         sets=tuple(sets),
         frontends=tuple(frontends),
         affinity_ticks=math.ceil(service.affinity_seconds * 1_000_000_000 / (1 << TICK_SHIFT)),
         range_sets=range_sets,
-        algorithm=algorithm,
+        algorithm=service.algorithm,
     )
 
 
@@ -251,14 +266,17 @@ def _slot_set(members: Sequence[Member]) -> SlotSet:
     return SlotSet(tuple(weights), () if set(reduced) <= {1} else reduced)
 
 
-def _endpoint_flags(members: Sequence[Member], sets: Sequence[SlotSet]) -> dict[Identity, int]:
+def _endpoint_flags(
+    members: Sequence[Member], sets: Sequence[SlotSet], algorithm: Algorithm
+) -> dict[Identity, int]:
     """Every real endpoint with its flags; one that no set chooses keeps its connections only, and if it
     answers nobody, its UDP flows choose another."""
     chosen = set().union(*(slots.choices for slots in sets))
     flags: dict[Identity, int] = {}
+    base = _LIVE | (_COUNTED if algorithm is Algorithm.LEAST_CONNECTIONS else 0)
     for identity, _, endpoint in members:
         if identity is not None:
-            own = _LIVE | (_LOCAL if endpoint.local else 0)
+            own = base | (_LOCAL if endpoint.local else 0)
             if identity not in chosen:
                 own |= _DRAINING if endpoint.serving else _DRAINING | _SILENT
             flags[identity] = flags.get(identity, 0) | own

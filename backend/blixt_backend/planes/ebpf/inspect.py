@@ -40,6 +40,7 @@ from blixt_backend.planes.ebpf.slots import ShareReader
 from blixt_backend.planes.ebpf.sockets import SOCKETS, is_of_sockets
 
 Row = dict[str, Any]
+_SHOWN = ("address", "port", "local", "draining", "open_connections")
 _COUNTED = ("services", "endpoints", "source_ranges", "devices", "connections", "embryos", "affinities")
 
 
@@ -62,7 +63,8 @@ def services(pins: Pins) -> Iterator[Row]:
 
     `shares` of an endpoint, and `refused_shares`, has one number for each distinct table of
     choices; a frontend's `inside` (clients on this node) and `outside` (from the network)
-    are positions in them, None: no endpoint. `algorithm` is how an endpoint is chosen by them.
+    are positions in them, None: no endpoint. `algorithm` is how an endpoint is chosen by them;
+    an endpoint's `open_connections` are known with LeastConnections only, else None.
     """
     for layout in families(pins):
         folder = pins.maps(layout)
@@ -70,6 +72,7 @@ def services(pins: Pins) -> Iterator[Row]:
             names = {int.from_bytes(k, sys.byteorder): v.rstrip(b"\0").decode() for k, v in opened.items()}
         with BpfMap.open(folder / "endpoints") as opened:
             endpoints = _live_endpoints(layout, opened)
+        _add_open_connections(layout, folder, endpoints)
         own = defaultdict(list)
         for index, endpoint in endpoints.items():
             own[endpoint["service"]].append(index)
@@ -105,11 +108,24 @@ def _live_endpoints(layout: Layout, opened: BpfMap) -> dict[int, Row]:
                         "port": int.from_bytes(identity[layout.size :], "big"),
                         "local": bool(flags & EndpointFlag.LOCAL),
                         "draining": bool(flags & EndpointFlag.DRAINING),
+                        "counted": bool(flags & EndpointFlag.COUNTED),
                         "generation": generation,
                         "service": service,
                     }
         index += len(values) // layout.endpoint.size
     return found
+
+
+def _add_open_connections(layout: Layout, folder: Path, endpoints: dict[int, Row]) -> None:
+    """To those that are counted; the others have None."""
+    counted = [index for index, endpoint in endpoints.items() if endpoint["counted"]]
+    with BpfMap.open(folder / "loads") as opened:
+        loads = list(layout.load.iter_unpack(opened.dump(max(counted) + 1)[1])) if counted else []
+    for index, endpoint in endpoints.items():
+        endpoint["open_connections"] = None
+        if endpoint["counted"]:
+            generation, connections = loads[index]
+            endpoint["open_connections"] = max(connections, 0) if generation == endpoint["generation"] else 0
 
 
 def _service(
@@ -124,9 +140,7 @@ def _service(
     for key, (_, flags, *sides, _ticks) in rows:
         address, port, protocol = layout.frontend.unpack(key)
         inside, outside = (
-            tables.setdefault(TablePlace(first, count, bool(flags & ServiceFlag.MAGLEV)), len(tables))
-            if count
-            else None
+            tables.setdefault(TablePlace(first, count, algorithm_of(flags)), len(tables)) if count else None
             for first, count in (sides[:2], sides[2:])
         )
         dropped = ServiceFlag.DROP_OUTSIDE | ServiceFlag.DROP_INSIDE
@@ -148,7 +162,7 @@ def _service(
         "frontends": frontends,
         "endpoints": [
             {
-                **{field: endpoints[index][field] for field in ("address", "port", "local", "draining")},
+                **{field: endpoints[index][field] for field in _SHOWN},
                 "shares": [round(table.get(index, 0.0), 6) for table in shares],
             }
             for index in known

@@ -37,7 +37,7 @@ class Batch:
 
     def add_table(self, table: Table, place: TablePlace) -> None:
         if table.recipe is None:
-            self.slots.append((place.first, table.key))
+            self.slots.append((place.first, table.rows))
         else:
             self.maglev.append((place.first, table.recipe))
 
@@ -103,7 +103,7 @@ class ServiceMaps:
         size = layout.frontend.size
         rows = layout.service.iter_unpack(values)
         services = {keys[i * size : (i + 1) * size]: row for i, row in enumerate(rows)}
-        tops = [place.first + place.slots for place in places(services.values()) if not place.in_maglev]
+        tops = [sum(place.extent) for place in places(services.values()) if not place.in_maglev]
         top = max(tops, default=0)
         ranges, _ = self.maps["source_ranges"].dump()
         size = layout.source_range.size

@@ -27,6 +27,7 @@ class ServiceFlag(IntFlag):
     DROP_OUTSIDE = 1 << 2
     DROP_UDP_REJECTS = 1 << 3
     MAGLEV = 1 << 4
+    LEAST_CONNECTIONS = 1 << 5
 
 
 class EndpointFlag(IntFlag):
@@ -34,6 +35,7 @@ class EndpointFlag(IntFlag):
     LOCAL = 1 << 1
     DRAINING = 1 << 2
     SILENT = 1 << 3
+    COUNTED = 1 << 4
 
 
 class ConnectionFlag(IntFlag):
@@ -43,6 +45,7 @@ class ConnectionFlag(IntFlag):
     FIN_ENDPOINT = 1 << 3
     RESET = 1 << 4
     ANSWERED = 1 << 5
+    COUNTED = 1 << 6
 
 
 class DeviceFlag(IntFlag):
@@ -107,11 +110,13 @@ class Layout:
     frontend: Struct  # address, port (2 bytes), protocol
     service: Struct  # id, flags, inside first, count, outside first, count, affinity ticks
     slot: Struct  # threshold, endpoint, alias
+    slot_weights: Struct  # of the two that a slot names
     maglev_part: Struct  # endpoints
     maglev_head: Struct  # digest, count
     maglev_member: Struct  # endpoint, weight, then what the kernel uses
     maglev_job: Struct  # first, count, members, price, digest
     endpoint: Struct  # address and port joined, flags, generation, service
+    load: Struct  # generation, open connections
     connection: Struct  # in the order of CONNECTION_FIELDS
     embryo: Struct  # in the order of EMBRYO_FIELDS
     device: Struct  # address, flags
@@ -178,11 +183,13 @@ def _layout(name: str, size: int) -> Layout:
         frontend=Struct(f"={size}s2sBx"),
         service=Struct("=7I"),
         slot=Struct("=3I"),
+        slot_weights=Struct("=2I4x"),
         maglev_part=Struct(f"={MAGLEV_PART}I"),
         maglev_head=Struct(f"={DIGEST_BYTES}sI{4 * MAGLEV_PART - DIGEST_BYTES - 4}x"),
         maglev_member=Struct("=4IQ"),
         maglev_job=Struct(f"=III4xQ{DIGEST_BYTES}s"),
         endpoint=Struct(f"={size + 2}sHII"),
+        load=Struct("=Ii"),
         connection=Struct(f"={size}s{size}s2s2sHHIIIIIIHH6s6sQQ"),
         embryo=Struct(f"={size}s{size}s2s2sIIIIIIHH6s6sHBBII"),
         device=Struct(f"={size}sI"),

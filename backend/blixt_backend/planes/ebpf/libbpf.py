@@ -224,12 +224,12 @@ def prog_test_run(
     return c_int(options.retval).value, out.raw[: options.data_size_out], after, options.duration
 
 
-def run_syscall_program(fd: int, context: bytes) -> int:
+def run_syscall_program(fd: int, context: bytes = b"") -> int:
     """A program of type syscall, once, on a copy of its context; what it returned. Raises BpfError."""
+    options = TestRunOptions(sz=ctypes.sizeof(TestRunOptions))
     data = ctypes.create_string_buffer(context, len(context))
-    options = TestRunOptions(
-        sz=ctypes.sizeof(TestRunOptions), ctx_in=ctypes.addressof(data), ctx_size_in=len(context)
-    )
+    if context:
+        options.ctx_in, options.ctx_size_in = ctypes.addressof(data), len(context)
     checked(library().bpf_prog_test_run_opts(fd, byref(options)), "running a program of our own")
     return c_int(options.retval).value
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from blixt_backend.planes.ebpf.alias import scaled
 from blixt_backend.planes.ebpf.allocate import FullError
 from blixt_backend.planes.ebpf.compile import Identity, SlotSet
 from blixt_backend.planes.ebpf.layout import DIGEST_BYTES, ENDPOINT_REJECT, MAGLEV_PART, Layout
@@ -23,7 +24,6 @@ SIZES: Final = (509, 2039, 8191, 32749, 131071, 524287)
 SLOTS_A_MEMBER: Final = 100
 #: MAGLEV_MEMBERS of bpf/build.h.
 MOST_MEMBERS: Final = 16384
-_LARGEST_WEIGHT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def recipe(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> 
     if count > MOST_MEMBERS:
         raise FullError("maglev_members", count, MOST_MEMBERS)
     nobody = bytes(layout.size + 2)  # what the share that is refused has for an address and port
-    weights = _scaled(slots.weights) if slots.weights else (1,) * count
+    weights = scaled(slots.weights) if slots.weights else (1,) * count
     members = sorted(zip([choice or nobody for choice in slots.choices], weights, strict=True))
     indexes = array("I", [ENDPOINT_REJECT if who == nobody else index_of[who] for who, _ in members])
     rows = array("I", bytes(layout.maglev_member.size * count))
@@ -70,11 +70,3 @@ def recipe(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layout) -> 
     for who, _ in members:
         digest.update(who)
     return Recipe(size, count, sum(weights) // count, content, digest.digest())
-
-
-def _scaled(weights: tuple[int, ...]) -> tuple[int, ...]:
-    """Into 32 bits, none becoming 0."""
-    largest = max(weights)
-    if largest <= _LARGEST_WEIGHT:
-        return weights
-    return tuple(max(weight * _LARGEST_WEIGHT // largest, 1) for weight in weights)

@@ -27,6 +27,7 @@ from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.ports import Unfit
 from blixt_backend.planes.ebpf.programs import OBJECTS, Programs, chain_xdp, checksum_ipv6_flag
 from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
+from blixt_backend.planes.ebpf.recounting import Recounting
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
@@ -46,7 +47,6 @@ class EbpfPlane(Plane):
 
     capabilities = frozenset(Capability) - {
         Capability.SCTP,
-        Capability.LEAST_CONNECTIONS,
     }
 
     def __init__(
@@ -73,6 +73,7 @@ class EbpfPlane(Plane):
         self._desired: Mapping[str, ServiceView] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._endpoints_left = asyncio.Event()
+        self._recounting = Recounting(self._recount)
 
     @classmethod
     def options(cls) -> Sequence[click.Parameter]:
@@ -90,6 +91,7 @@ class EbpfPlane(Plane):
             await self._blocking(self._release)
             raise
         self._tasks.append(asyncio.create_task(self._watch(), name="ebpf-devices"))
+        self._tasks.append(asyncio.create_task(self._recounting.run(), name="ebpf-recounting"))
         if self._sockets:
             self._endpoints_left.set()  # before a crash, perhaps
             self._tasks.append(asyncio.create_task(self._end_stale(self._sockets), name="ebpf-sockets"))
@@ -107,6 +109,7 @@ class EbpfPlane(Plane):
             finally:
                 if any(reconciler.endpoints_left for reconciler in self._reconcilers):
                     self._endpoints_left.set()
+            self._recounting.follow(change)
             self._report_unfit()
 
     async def stop(self) -> None:
@@ -315,6 +318,11 @@ class EbpfPlane(Plane):
                         await self._blocking(self._reconcile, with_node_ports, frozenset(), False)
             except PlaneError as error:
                 log.error("following the interfaces failed: %s", error)
+
+    async def _recount(self) -> None:
+        # Beside `apply`, which need not wait for it: nothing that both write.
+        for tasks in self._kernel_tasks:
+            await self._blocking(tasks.recount_connections)
 
     async def _end_stale(self, sockets: Sockets) -> None:
         """Sockets have no packets to notice by that their endpoint left. Walking all takes a while: not more

@@ -31,6 +31,8 @@ class Sizes:
             "slots": 2 * self.endpoints,
             "maglev": -(-self.maglev_slots // MAGLEV_PART),
             "endpoints": self.endpoints + 1,  # index 0 is taken
+            "loads": self.endpoints + 1,
+            "recounted": self.endpoints + 1,
             "connections": self.connections,
             "embryos": self.embryos,
             "hints": self.embryos,
@@ -49,6 +51,7 @@ OPTION_OF = {
     "slots": "--max-endpoints",
     "maglev": "--max-maglev-slots",
     "endpoints": "--max-endpoints",
+    "loads": "--max-endpoints",
     "connections": "--max-connections",
     "embryos": "--max-embryos",
     "affinities": "--max-connections",

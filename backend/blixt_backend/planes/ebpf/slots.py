@@ -30,12 +30,11 @@ class ShareReader:
         """Endpoint index -> its part of all choices, in the order of the slots."""
         if place.in_maglev:
             return self._maglev_shares(place)
-        size = self._layout.slot.size
+        size, count = self._layout.slot.size, place.slots
         found: dict[int, float] = {}
-        first, count = place.extent
-        for threshold, endpoint, alias in self._layout.slot.iter_unpack(
-            self._slots[first * size : (first + count) * size]
-        ):
+        first, entries = place.extent
+        rows = list(self._layout.slot.iter_unpack(self._slots[first * size : (first + entries) * size]))
+        for threshold, endpoint, alias in rows[:: entries // count]:  # without the weights between them
             own = 1.0 if alias == endpoint or threshold == ALWAYS else threshold / _ONE
             found[endpoint] = found.get(endpoint, 0.0) + own / count
             if own < 1.0:

@@ -37,6 +37,10 @@ class Tasks:
             if run_syscall_program(self._programs.fds["build_maglev"], job) != 0:
                 raise BpfError(errno.EIO, f"building a Maglev table of {recipe.count} endpoints")
 
+    def recount_connections(self) -> None:
+        """Count the open connections of all endpoints that are to be counted. Raises BpfError."""
+        run_syscall_program(self._programs.fds["recount_connections"])
+
     def close(self) -> None:
         self._members.close()
         self._programs.close()
