@@ -27,7 +27,7 @@ from blixt_model.tables import (
     VacancyAnswer,
 )
 
-WORLD_BYTES = 208
+WORLD_BYTES = 400
 
 _BACKENDS = (
     *("pod", "remote", "other-pod", "narrow", "other-uplink", "silent-pod", "silent"),

@@ -27,7 +27,7 @@ from blixt_model.ways import Settings
 pytestmark = [pytest.mark.bpf, pytest.mark.timeout(300)]
 
 SOURCES = Path(__file__).parents[2] / "bpf"
-MOST_PACKETS = 60_000
+MOST_PACKETS = 100_000
 CONTROL_PACKETS = 1_500
 
 
@@ -51,7 +51,7 @@ MUTATIONS = (
     Mutation(
         "generation-not-checked", "endpoint.h", "endpoint && endpoint->generation == generation", "endpoint"
     ),
-    Mutation("reused-after-one-fin", "connection.h", "== CONNECTION_CLOSED_BY_BOTH", "!= 0"),
+    Mutation("reused-after-one-fin", "load.h", "== CONNECTION_CLOSED_BY_BOTH", "!= 0"),
     Mutation("udp-idle-later", "connection.h", "UDP_IDLE_TICKS 120", "UDP_IDLE_TICKS 121"),
     Mutation(
         "partner-key-wrong-port",
@@ -203,7 +203,7 @@ MUTATIONS = (
         "if (old)\n\t\tforget(&packet->flow, old);\n\tif (reason",
         "if (reason",
     ),
-    Mutation("ended-again-at-once", "balance.h", "~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET)", "~0"),
+    Mutation("ended-again-at-once", "balance.h", "~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET |", "~("),
     Mutation("counted-on", "balance.h", "entry->packets = 0;", ""),
     Mutation("service-before-not-forgotten", "balance.h", "forget_service_before(&packet->flow);", ";"),
     Mutation(

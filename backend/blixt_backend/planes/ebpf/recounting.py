@@ -12,8 +12,8 @@ from blixt_backend.planes.base import PlaneError
 
 log = logging.getLogger(__name__)
 
-#: From the end of one to the beginning of the next: at least so long, and so many times what it took, which is
-#: 6 ms where there are few connections, and 100 ms for 200,000.
+#: From the end of one to the beginning of the next: at least so long, and so many times what it took (6 ms
+#: where there are few connections, 100 ms for 200,000).
 SECONDS, TIMES_AS_LONG = 5.0, 100
 
 
