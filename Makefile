@@ -12,7 +12,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh)
 C_FILES := $(wildcard bpf/*.[ch] tests/bench/*.[ch])
 
 OBJECTS := backend/blixt_backend/objects
-OBJECT_FILES := $(foreach object,blixt sock task,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o)
+OBJECT_FILES := $(foreach object,blixt older sock task,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o)
 CLANG ?= clang
 # -mcpu=v3: atomic operations that return a value. The multiarch folder holds <asm/types.h> on Debian.
 # No path of the building machine gets into the objects.

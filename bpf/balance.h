@@ -6,6 +6,7 @@
 #include "choose.h"
 #include "closing.h"
 #include "connection.h"
+#include "conntrack.h"
 #include "count.h"
 #include "icmp.h"
 #include "masquerade.h"
@@ -32,6 +33,20 @@ static __always_inline bool too_big(const struct __sk_buff *skb, const struct pa
 	return !skb->gso_size || headers + skb->gso_size > way->mtu;
 }
 
+/*
+ * What the stack may cut to pieces, and send: not TCP, of which its connection tracking would see this packet only (and
+ * call it INVALID), nothing from an address of this node (it would be a martian), and nothing that it has routed before.
+ */
+static __always_inline bool may_be_cut(const struct packet *packet, bool keeps_source, int hook)
+{
+	return !packet->dont_fragment && packet->flow.protocol == IPPROTO_UDP && keeps_source && hook != FROM_NODE;
+}
+
+static __always_inline bool is_clients_own(const struct packet *packet, const struct connection *entry)
+{
+	return !is_reply(entry) && same_address(&packet->flow.source, &entry->source);
+}
+
 static __always_inline int tell_too_big(struct __sk_buff *skb, const struct packet *packet, const struct way *way,
 					int hook)
 {
@@ -42,7 +57,7 @@ static __always_inline int tell_too_big(struct __sk_buff *skb, const struct pack
 static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet, const struct connection *entry,
 				   int hook)
 {
-	/* What is too big for the way, and may be cut to pieces, is the stack's to cut. */
+	/* What is too big for the way here may be cut to pieces: by the stack. */
 	__u32 via = too_big(skb, packet, &entry->way) ? VIA_STACK : entry->way.via;
 
 	return translate(skb, packet, entry, via) ? send(skb, &entry->way, via, hook) : VERDICT_DROP;
@@ -61,7 +76,7 @@ static __always_inline int go_on(struct __sk_buff *skb, const struct packet *pac
 {
 	if (entry->seen_tick != tick)
 		refresh(skb, packet, entry, tick, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &entry->way))
+	if (too_big(skb, packet, &entry->way) && !may_be_cut(packet, is_clients_own(packet, entry), hook))
 		return tell_too_big(skb, packet, &entry->way, hook);
 	if (packet->flow.protocol == IPPROTO_TCP)
 		note_ending(packet, entry, tick);
@@ -117,11 +132,11 @@ static __always_inline enum drop_reason record(struct __sk_buff *skb, const stru
 
 	if (!needs_masquerade(flow, choice, hook))
 		/* Else the client uses one port for two services, and both led to this endpoint. */
-		reason = claim(flow, pair);
+		reason = claim(skb, flow, pair);
 	else if (!masquerade(skb, pair))
 		return DROP_NO_MASQUERADE_ADDRESS;
 	if (reason == DROP_PORTS_EXHAUSTED)
-		reason = take_source_port(flow, pair, hash);
+		reason = take_source_port(skb, flow, pair, hash);
 	if (reason == DROP_NONE)
 		leave_hint(hash, pair);
 	return reason;
@@ -215,7 +230,8 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 		return VERDICT_DROP;
 	begin_embryo(pair, packet, &choice, service, tick);
 	find_way(skb, &packet->flow.source, &choice.address, &pair->embryo.way, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &pair->embryo.way))
+	if (too_big(skb, packet, &pair->embryo.way) &&
+	    !may_be_cut(packet, !needs_masquerade(&packet->flow, &choice, hook), hook))
 		return tell_too_big(skb, packet, &pair->embryo.way, hook);
 	reason = record(skb, packet, &choice, pair, hash, hook);
 	if (reason != DROP_NONE)
@@ -240,7 +256,8 @@ static __always_inline int go_on_unanswered(struct __sk_buff *skb, const struct 
 		embryo->seen_tick = tick;
 		find_way(skb, &pair->partner_key.destination, &pair->partner_key.source, &embryo->way, hook);
 	}
-	if (packet->dont_fragment && too_big(skb, packet, &embryo->way))
+	if (too_big(skb, packet, &embryo->way) &&
+	    !may_be_cut(packet, same_address(&packet->flow.source, &pair->partner_key.destination), hook))
 		return tell_too_big(skb, packet, &embryo->way, hook);
 	embryo->flags |= ending(packet, false);
 	add_packet(&embryo->packets, &embryo->bytes, packet->length);
@@ -283,7 +300,7 @@ static __noinline int answer_by_embryo(struct __sk_buff *skb, const struct packe
 		return VERDICT_DROP;
 	client = client_of(embryo, packet->flow.protocol);
 	find_way(skb, &client.destination, &client.source, &way, hook);
-	if (packet->dont_fragment && too_big(skb, packet, &way))
+	if (too_big(skb, packet, &way))
 		return tell_too_big(skb, packet, &way, hook);
 	embryo->flags |= CONNECTION_ANSWERED | ending(packet, true);
 	add_packet(&embryo->answers, &embryo->answer_bytes, packet->length);
@@ -326,6 +343,8 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 		if (verdict != NO_EMBRYO)
 			return verdict;
 	}
+	if (service && !old && kernel_has(skb, packet))
+		return VERDICT_NEXT;
 	if (service && !may_open(packet))
 		service = NULL;
 	if (service && !packet->first_fragment)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "choose.h"
+#include "conntrack.h"
 #include "embryo.h"
 #include "way.h"
 
@@ -77,16 +78,21 @@ static __always_inline enum drop_reason put_embryo(const struct flow *flow, stru
  * Takes pair->partner_key for the flow. DROP_PORTS_EXHAUSTED: it is another's. Where the endpoint's entry is still
  * there, and only the client's was thrown out, the flow is a connection at once.
  */
-static __always_inline enum drop_reason claim(const struct flow *flow, struct pair *pair)
+static __noinline int claim(struct __sk_buff *skb, const struct flow *flow, struct pair *pair)
 {
-	struct connection *there = bpf_map_lookup_elem(&connections, &pair->partner_key);
+	struct connection *there;
 
-	if (!there)
-		return put_embryo(flow, pair);
-	if (is_reply(there) && answers(there, flow)) {
+	if (!flow || !pair)
+		return DROP_CONNECTIONS_FULL;
+	there = bpf_map_lookup_elem(&connections, &pair->partner_key);
+	if (there && is_reply(there) && answers(there, flow)) {
 		make_both(flow, pair);
 		return promote(flow, pair) ? DROP_NONE : DROP_CONNECTIONS_FULL;
 	}
+	if (kernel_answers_with(skb, &pair->partner_key))
+		return DROP_PORTS_EXHAUSTED;
+	if (!there)
+		return put_embryo(flow, pair);
 	if (!is_left(&pair->partner_key, there, pair->embryo.seen_tick))
 		return DROP_PORTS_EXHAUSTED;
 	bpf_map_delete_elem(&connections, &pair->partner_key);
@@ -94,7 +100,7 @@ static __always_inline enum drop_reason claim(const struct flow *flow, struct pa
 }
 
 /* Finds a free source port for the source that the key has, and takes it; if there is none, one that gives way. */
-static __noinline int take_source_port(const struct flow *flow, struct pair *pair, __u64 hash)
+static __noinline int take_source_port(struct __sk_buff *skb, const struct flow *flow, struct pair *pair, __u64 hash)
 {
 	__u32 first = masquerade_port_first, count = masquerade_port_count;
 	__u32 mix = (__u32)(hash >> 20), reason;
@@ -108,7 +114,7 @@ static __noinline int take_source_port(const struct flow *flow, struct pair *pai
 	for (int try = 1; try <= MASQUERADE_TRIES; try++) {
 		pair->partner_key.destination_port = bpf_htons(port);
 		pair->gives_way = false;
-		reason = claim(flow, pair);
+		reason = claim(skb, flow, pair);
 		if (reason != DROP_PORTS_EXHAUSTED)
 			return reason;
 		if (!yielded && pair->gives_way)

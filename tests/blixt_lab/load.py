@@ -124,10 +124,14 @@ def hammering(host: Host, target: Target, rate: float = 200.0) -> Background[Ham
     return Background(host, Hammered(), lambda stop, result: hammer(target, stop, rate, result=result))
 
 
-def holding(host: Host, target: Target, count: int, interval: float = 0.5) -> Background[Held]:
+def holding(
+    host: Host, target: Target, count: int, interval: float = 0.5, udp_patience: float = 1.0
+) -> Background[Held]:
     """Hold conversations from a host until stopped; returns once all are open. Raises AssertionError."""
     background = Background(
-        host, Held(count), lambda stop, held: hold(target, count, stop, interval, result=held)
+        host,
+        Held(count),
+        lambda stop, held: hold(target, count, stop, interval, result=held, udp_patience=udp_patience),
     )
     try:
         wait_for(

@@ -12,7 +12,7 @@ from blixt_model.kernel import Kernel, Run
 from blixt_model.network import Network
 from blixt_model.programs import process
 from blixt_model.steps import Sent, Step
-from blixt_model.tables import Connection, Endpoint, Flow, Opening, Slot, Tables
+from blixt_model.tables import Connection, Endpoint, Flow, KernelFlow, Opening, Slot, Tables
 from blixt_model.ways import Circumstances, Outcome, Settings
 
 TICK_SHIFT = 30
@@ -98,6 +98,11 @@ class Comparison:
     def lose_hints(self) -> None:
         self.tables.hints.clear()
         self.kernel.clear_hints()
+
+    def track(self, *flows: KernelFlow, asked: bool = True) -> None:
+        """These, and no others, are in the kernel's connection tracking."""
+        self.tables.kernel_flows, self.tables.kernel_asked = flows, asked
+        self.kernel.write_kernel_flows(self.tables)
 
     def evict(self, flow: Flow) -> None:
         if flow in self.tables.embryos:

@@ -8,6 +8,7 @@ from blixt_model import embryos, loads
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refuse_vacant
 from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
+from blixt_model.kernel_flows import kernel_answers_with, kernel_has
 from blixt_model.parse import FIN, RST, Packet
 from blixt_model.ports import is_closed, is_idle, is_over, key_state, own_partner, source_ports
 from blixt_model.tables import (
@@ -75,11 +76,19 @@ class _Handling:
             return self._next()
         entry = self._connection(self.packet.flow)
         if self.packet.is_fragment:
+            if entry is None and self._is_the_kernel_s():
+                return self._next()
             return self._fragment(known=entry is not None or self._embryo(self.packet.flow) is not None)
         return self._new_flow() if entry is None else self._known_flow(entry)
 
     def _next(self) -> Outcome:
         return Outcome(Verdict.NEXT, self.packet.raw, self.changes)
+
+    def _is_the_kernel_s(self) -> bool:
+        if self._service() is None or not kernel_has(self.packet, self.tables):
+            return False
+        self.changes.left_to_kernel = self.packet.flow
+        return True
 
     def _connection(self, flow: Flow) -> Connection | None:
         if flow in self.changes.connections:
@@ -122,11 +131,16 @@ class _Handling:
     def _go_on(self, entry: Connection) -> Outcome:
         if entry.seen_tick != self.now.tick:
             entry = self._refresh(entry)
-        if not fits(self.packet, entry.way.mtu, self.now.gso_size):
-            if self.packet.dont_fragment:
-                return answer_too_big(self.packet, entry.way.mtu, self.now, self.changes)
-            return self._carry(entry, Way())
-        return self._carry(entry, entry.way)
+        own = not entry.is_reply and entry.becomes.source == self.packet.flow.source
+        way_on = self._usable(entry.way, keeps_source=own)
+        if way_on is None:
+            return answer_too_big(self.packet, entry.way.mtu, self.now, self.changes)
+        return self._carry(entry, way_on)
+
+    def _may_be_cut(self, *, keeps_source: bool) -> bool:
+        """Whether the stack may make fragments of this packet and send them."""
+        at_ingress = self.now.hook is not Hook.NODE_EGRESS
+        return at_ingress and keeps_source and self.packet.protocol == UDP and not self.packet.dont_fragment
 
     def _begins_anew(self, entry: Connection, endpoint: Endpoint) -> bool:
         if self.packet.protocol == UDP:
@@ -213,11 +227,11 @@ class _Handling:
         frame = translate(self.packet, becomes, lower_ttl=way.via != Via.STACK)
         return send(frame, way, self.now, self.changes)
 
-    def _usable(self, way: Way) -> Way | None:
+    def _usable(self, way: Way, *, keeps_source: bool) -> Way | None:
         """What is too big, and may be cut to pieces, goes by the stack; None: it may not."""
         if fits(self.packet, way.mtu, self.now.gso_size):
             return way
-        return None if self.packet.dont_fragment else Way()
+        return Way() if self._may_be_cut(keeps_source=keeps_source) else None
 
     # Rule 3.10
 
@@ -235,7 +249,8 @@ class _Handling:
             way = way_to(key.source, self.now, self.tables)
             embryo = replace(embryo, way=way, seen_tick=self.now.tick)
             self.changes.embryos[key] = embryo
-        way_on = self._usable(embryo.way)
+        own = key.destination == self.packet.flow.source
+        way_on = self._usable(embryo.way, keeps_source=own)
         if way_on is None:
             return answer_too_big(self.packet, embryo.way.mtu, self.now, self.changes)
         self.changes.embryos[key] = embryo = embryos.with_packet(
@@ -264,7 +279,7 @@ class _Handling:
         """What the endpoint of a flow sends that is no connection yet."""
         key, becomes = self.packet.flow, partner_of(embryo.flow)
         way = way_to(becomes.destination, self.now, self.tables)
-        way_on = self._usable(way)
+        way_on = self._usable(way, keeps_source=False)
         if way_on is None:
             return answer_too_big(self.packet, way.mtu, self.now, self.changes)
         flags = self._tcp_flags(is_reply=True)
@@ -289,6 +304,8 @@ class _Handling:
         service = self._service()
         if service is not None and old is None and (outcome := self._unanswered()) is not None:
             return outcome
+        if old is None and self._is_the_kernel_s():
+            return self._next()
         if service is None or not self._may_open():
             return self._to_no_service(old, defined=service is not None)
         partner = own_partner(self.packet.flow, old, self._connection) if old is not None else None
@@ -430,7 +447,7 @@ class _Handling:
     def _connect(self, service: Service, index: int, endpoint: Endpoint, flow_hash: int) -> Outcome:
         flow = self.packet.flow
         way = way_to(endpoint.address, self.now, self.tables)
-        way_on = self._usable(way)
+        way_on = self._usable(way, keeps_source=not self._masquerades(endpoint))
         if way_on is None:
             return answer_too_big(self.packet, way.mtu, self.now, self.changes)
         masquerading, device, source = self._masquerades(endpoint), 0, flow.source
@@ -501,6 +518,8 @@ class _Handling:
 
     def _key_state(self, key: Flow, embryo: Embryo) -> KeyState:
         state = key_state(key, self.packet.flow, self.now.tick, self._connection)
+        if state is not KeyState.OWN and kernel_answers_with(key, self.tables):
+            return KeyState.KERNEL
         there = self._embryo(key)
         if there is None or state not in (KeyState.UNUSED, KeyState.OVER):
             return state

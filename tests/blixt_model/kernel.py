@@ -22,6 +22,7 @@ from blixt_backend.planes.ebpf.libbpf import (
     run_syscall_program,
 )
 from blixt_backend.planes.ebpf.programs import OBJECTS, ON_REQUEST
+from blixt_model import conntrack
 from blixt_model.family import Family
 from blixt_model.layout import Layout
 from blixt_model.ports import is_closed
@@ -58,6 +59,7 @@ _ENTRIES = {
     "devices": 64,
     "source_ranges": 64,
     "vacancies": 64,
+    "kernel_asked": 1,
 }
 _ARRAYS = ("slots", "maglev", "endpoints", "loads", "counters", "drops", "hints", "closings", "closed")
 #: With the programs that userspace runs.
@@ -196,6 +198,7 @@ class Kernel:
             "vacancies": (4 + a, 4),
             "drops": (4, 8),
             "opening": (4, 4),
+            "kernel_asked": (4, 4),
         }
         entries = _ENTRIES.get(name, max(DropReason) + 1)
         return _Table(name, self._object.map_fd(name), *sizes[name], entries)
@@ -252,6 +255,7 @@ class Kernel:
             self._tables["source_ranges"].write(self.layout.source_range(entry), _index(1))
         for vacancy, answer in tables.vacancies.items():
             self._tables["vacancies"].write(self.layout.vacancy(vacancy), _index(answer))
+        self.write_kernel_flows(tables)
         self.write_opening(tables.opening)
 
     def write_opening(self, opening: Opening) -> None:
@@ -272,6 +276,10 @@ class Kernel:
 
     def write_slot(self, index: int, slot: Slot) -> None:
         self._tables["slots"].write(_index(index), self.layout.slot(slot))
+
+    def write_kernel_flows(self, tables: Tables) -> None:
+        conntrack.replace(tables.kernel_flows)
+        self._tables["kernel_asked"].write(_index(0), _index(tables.kernel_asked))
 
     def connections(self) -> dict[bytes, bytes]:
         """The entries as they are in the map."""

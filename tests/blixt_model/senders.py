@@ -8,15 +8,26 @@ from blixt_model.choices import Choices
 from blixt_model.family import TCP, UDP
 from blixt_model.ports import is_closed, is_idle
 from blixt_model.tables import Connection, Flow, Frontend, Tables, partner_of
-from blixt_model.worlds import World
-
-_PORTS = (33000, 40001, 40005, 40006, 39999, 1, 65535, 33001)
+from blixt_model.worlds import CLIENT_PORTS, World
 
 
 def new_flow(choices: Choices, world: World) -> Flow:
     frontend = choices.one_of(world.frontends)
     client = choices.one_of(world.clients)
-    return Flow(client, frontend.address, choices.one_of(_PORTS), frontend.port, frontend.protocol)
+    return Flow(client, frontend.address, choices.one_of(CLIENT_PORTS), frontend.port, frontend.protocol)
+
+
+def kernel_s_flow(choices: Choices, world: World, tables: Tables) -> Flow:
+    """One that the kernel tracks, an answer of it, or another one of its client by the same port."""
+    tracked = choices.one_of(tables.kernel_flows)
+    kind = choices.below(5)
+    if kind == 1:
+        return partner_of(tracked.becomes)
+    if kind < 4:
+        return tracked.original
+    frontend = choices.one_of([f for f in world.frontends if f.protocol == tracked.original.protocol])
+    flow = tracked.original
+    return Flow(flow.source, frontend.address, flow.source_port, frontend.port, frontend.protocol)
 
 
 def rival_flow(choices: Choices, world: World, tables: Tables) -> Flow:

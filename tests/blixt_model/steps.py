@@ -12,7 +12,7 @@ from blixt_model.incidents import Incident, make_incident
 from blixt_model.kernel import MOST_BYTES
 from blixt_model.network import LINKS, mac
 from blixt_model.parse import FRAGMENT_HEADER
-from blixt_model.senders import new_flow, rival_flow
+from blixt_model.senders import kernel_s_flow, new_flow, rival_flow
 from blixt_model.tables import Connection, ConnectionFlag, Flow, Tables, partner_of
 from blixt_model.ways import Hook
 from blixt_model.worlds import World
@@ -67,6 +67,9 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
         key, entry = known[choices.below(256) % len(known)]
         preferred = _HOOKS_OF_REPLIES if entry.is_reply else _HOOKS_OF_CLIENTS
         return _at_hook(choices, _packet(choices, world.family, key, _FLAGS_OF_KNOWN), preferred)
+    if kind in (5, 12) and tables.kernel_flows:
+        flow = kernel_s_flow(choices, world, tables)
+        return _at_hook(choices, _packet(choices, world.family, flow, _FLAGS_OF_NEW), _HOOKS_OF_NEW)
     flow = rival_flow(choices, world, tables) if kind >= 6 and known else new_flow(choices, world)
     return _at_hook(choices, _packet(choices, world.family, flow, _FLAGS_OF_NEW), _HOOKS_OF_NEW)
 

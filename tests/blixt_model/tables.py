@@ -285,6 +285,39 @@ class Counters:
         )
 
 
+class TcpState(IntEnum):
+    """The kernel's, of a flow that it tracks; NONE for UDP."""
+
+    NONE = 0
+    SYN_RECEIVED = 2
+    ESTABLISHED = 3
+    TIME_WAIT = 7
+    CLOSE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFlow:
+    """What the kernel tracks, and translates `original`'s packets to."""
+
+    original: Flow
+    becomes: Flow
+    tcp_state: TcpState = TcpState.NONE
+
+    @property
+    def translates_source(self) -> bool:
+        was, now = self.original, self.becomes
+        return (was.source, was.source_port) != (now.source, now.source_port)
+
+    @property
+    def translates_destination(self) -> bool:
+        was, now = self.original, self.becomes
+        return (was.destination, was.destination_port) != (now.destination, now.destination_port)
+
+    @property
+    def is_over(self) -> bool:
+        return self.tcp_state in (TcpState.TIME_WAIT, TcpState.CLOSE)
+
+
 class KeyState(Enum):
     """Whose a partner's key is that a new connection would have."""
 
@@ -298,6 +331,7 @@ class KeyState(Enum):
     EMBRYO_OVER = "a flow's that was reset before it was a connection"
     EMBRYO_TAKEN = "another flow's, which is no connection yet"
     EMBRYO_YIELDS = "another flow's, which is no connection yet and would give it up"
+    KERNEL = "a flow's that the kernel translates"
 
     @property
     def is_free(self) -> bool:
@@ -321,7 +355,8 @@ class KeyTried:
 class Changes:
     """What a packet did to the tables. A connection or an embryo that became None was deleted.
 
-    `keys` were tried for the partner, in this order: nothing applies them, they tell what a test has reached.
+    `keys` were tried for the partner, in this order, and `left_to_kernel` is a flow that it translates:
+    nothing applies them, they tell what a test has reached.
     """
 
     connections: dict[Flow, Connection | None] = field(default_factory=dict)
@@ -334,6 +369,7 @@ class Changes:
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: list[DropReason] = field(default_factory=list)
     keys: list[KeyTried] = field(default_factory=list)
+    left_to_kernel: Flow | None = None
 
     def count(self, service: int, more: Counters) -> None:
         self.counters[service] = self.counters.get(service, Counters()).plus(more)
@@ -360,6 +396,9 @@ class Tables:
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: dict[DropReason, int] = field(default_factory=dict)
     opening: Opening = Opening.ALL
+    #: In the kernel's connection tracking; whether the programs ask for new flows there.
+    kernel_flows: tuple[KernelFlow, ...] = ()
+    kernel_asked: bool = False
 
     def in_source_ranges(self, service: int, client: bytes) -> bool:
         number = int.from_bytes(client, "big")

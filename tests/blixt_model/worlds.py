@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blixt_model.choices import Choices
 from blixt_model.family import IPV4, TCP, UDP, Family
@@ -15,7 +15,9 @@ from blixt_model.tables import (
     DeviceFlag,
     Endpoint,
     EndpointFlag,
+    Flow,
     Frontend,
+    KernelFlow,
     Service,
     ServiceFlag,
     Slot,
@@ -23,11 +25,15 @@ from blixt_model.tables import (
     SlotWeights,
     SourceRange,
     Tables,
+    TcpState,
     Vacancy,
     VacancyAnswer,
+    partner_of,
 )
 
-WORLD_BYTES = 400
+#: Source ports of clients: some are in the range that is masqueraded to.
+CLIENT_PORTS = (33000, 40001, 40005, 40006, 39999, 1, 65535, 33001)
+WORLD_BYTES = 432
 
 _BACKENDS = (
     *("pod", "remote", "other-pod", "narrow", "other-uplink", "silent-pod", "silent"),
@@ -71,6 +77,7 @@ def make_world(data: bytes, family: Family, network: Network) -> World:
     )
     _source_ranges(choices, tables, family, clients)
     _vacancies(choices, tables, family, frontends)
+    _kernel_flows(choices, tables, family, clients, frontends)
     return World(family, network, tables, clients, frontends)
 
 
@@ -192,3 +199,51 @@ def _vacancies(choices: Choices, tables: Tables, family: Family, frontends: tupl
         length = 24 if family is IPV4 else 64
         range_ = packed("10.96.0.0" if family is IPV4 else "fd00:96::")
         tables.vacancies[Vacancy(length, range_)] = VacancyAnswer.DROPPED
+
+
+def _kernel_flows(
+    choices: Choices,
+    tables: Tables,
+    family: Family,
+    clients: tuple[bytes, ...],
+    frontends: tuple[Frontend, ...],
+) -> None:
+    """What rules of the kernel's own translated before, most often to an endpoint of ours."""
+    taken = set[Flow]()
+    flows = []
+    for _ in range(choices.one_of((0, 0, 2, 4))):
+        flow = _kernel_flow(choices, tables, family, clients, frontends)
+        keys = {flow.original, partner_of(flow.original), flow.becomes, partner_of(flow.becomes)}
+        if taken.isdisjoint(keys) and flow.original != flow.becomes:
+            taken |= keys
+            flows.append(flow)
+    tables.kernel_flows = tuple(flows)
+    tables.kernel_asked = bool(flows) and not choices.rarely(4)
+
+
+def _kernel_flow(
+    choices: Choices,
+    tables: Tables,
+    family: Family,
+    clients: tuple[bytes, ...],
+    frontends: tuple[Frontend, ...],
+) -> KernelFlow:
+    frontend = choices.one_of(frontends)
+    endpoint = choices.one_of(list(tables.endpoints.values()))
+    original = Flow(
+        choices.one_of(clients),
+        frontend.address,
+        choices.one_of(CLIENT_PORTS),
+        frontend.port,
+        frontend.protocol,
+    )
+    becomes = replace(original, destination=endpoint.address, destination_port=endpoint.port)
+    kind = choices.below(4)
+    if kind == 1:  # masqueraded, as far as the kernel knows by a port like ours, or by a node port
+        port = choices.one_of((40000, 40001, 30080, 33000))
+        becomes = replace(becomes, source=self_address(family), source_port=port)
+    if kind == 2:  # masqueraded only
+        becomes = replace(original, source_port=original.source_port ^ 1)
+    states = (TcpState.ESTABLISHED, TcpState.SYN_RECEIVED, TcpState.TIME_WAIT, TcpState.CLOSE)
+    state = choices.one_of(states) if original.protocol == TCP else TcpState.NONE
+    return KernelFlow(original, becomes, state)

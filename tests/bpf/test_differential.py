@@ -44,6 +44,7 @@ EVERY_END = {
     *((Hook.UPLINK_XDP, verdict) for verdict in XdpVerdict),
     # An LRU map is never full.
     *(reason for reason in DropReason if reason is not DropReason.CONNECTIONS_FULL),
+    *(("the kernel's", protocol) for protocol in (TCP, UDP)),
 }
 EVERY_KEY = {
     KeyTried(protocol, masquerading, state)
@@ -65,6 +66,8 @@ def test_kernel_and_model_agree(
 
     def on_outcome(sent: Sent, outcome: Outcome) -> None:
         seen.update([(sent.hook, outcome.verdict), *outcome.changes.drops, *outcome.changes.keys])
+        if outcome.changes.left_to_kernel:
+            seen["the kernel's", outcome.changes.left_to_kernel.protocol] += 1
         check_with_scapy(sent, outcome, seen)
 
     @settings(

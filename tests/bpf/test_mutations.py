@@ -88,6 +88,32 @@ MUTATIONS = (
     ),
     Mutation("size-off-by-one", "balance.h", "packet->length <= way->mtu", "packet->length < way->mtu"),
     Mutation("gso-always-fits", "balance.h", " || headers + skb->gso_size > way->mtu", ""),
+    Mutation("kernel-never-asked", "conntrack.h", "return asked && *asked;", "return false;"),
+    Mutation("kernel-always-asked", "conntrack.h", "return asked && *asked;", "return true;"),
+    Mutation(
+        "strays-not-asked-for",
+        "conntrack.h",
+        "(packet->flow.protocol != IPPROTO_TCP || opens(packet)) && !kernel_is_asked()",
+        "!kernel_is_asked()",
+    ),
+    Mutation(
+        "a-new-connection-is-the-kernel's",
+        "conntrack.h",
+        "|| (opens(packet) && is_over_in_kernel(&packet->flow, found))",
+        "",
+    ),
+    Mutation(
+        "the-kernel's-whatever-it-translates",
+        "conntrack.h",
+        "return found->status & destination;",
+        "return true;",
+    ),
+    Mutation(
+        "the-kernel's-answers-taken",
+        "masquerade.h",
+        "if (kernel_answers_with(skb, &pair->partner_key))",
+        "if (false)",
+    ),
     Mutation("hash-constant", "hash.h", "0x9E3779B97F4A7C15ULL", "0x9E3779B97F4A7C17ULL"),
     Mutation("slot-and-alias", "choose.h", "slot->endpoint : slot->alias", "slot->alias : slot->endpoint"),
     Mutation(
@@ -160,7 +186,7 @@ MUTATIONS = (
     Mutation(
         "own-port-not-known-again",
         "masquerade.h",
-        "if (is_reply(there) && answers(there, flow))",
+        "if (there && is_reply(there) && answers(there, flow))",
         "if (false)",
     ),
     Mutation("never-over", "masquerade.h", "there, tick) : is_over(there->flags)", "there, tick) : false"),

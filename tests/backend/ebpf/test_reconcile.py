@@ -66,6 +66,7 @@ def make_maps(layout: Layout, entries: int = 4096) -> ServiceMaps:
         ),
         "counters": made(PERCPU_ARRAY, "counters", 4, 48),
         "unfit": made(ARRAY, "unfit", 4, 4, 1),
+        "kernel_asked": made(ARRAY, "kernel_asked", 4, 4, 1),
         "names": made(HASH, "names", 4, NAME_BYTES, entries, BPF_F_NO_PREALLOC),
     }
     return ServiceMaps(layout, maps, ModelBuilder(layout, maps))
@@ -549,3 +550,23 @@ def test_a_counter_of_an_id_that_is_given_out_again_starts_at_zero() -> None:
     assert Kernel(maps).names == {1: "ns/s2:http/TCP"}
     assert not list(counters.summed())
     maps.close()
+
+
+def test_the_programs_ask_the_kernel_before_a_frontend_comes(maps: ServiceMaps) -> None:
+    """And only then: what others changed is nothing that the kernel could have had until now."""
+    size = maps.layout.size
+    reconciler = Reconciler(maps)
+    first = {"ns/s1": plain("ns/s1", range(3), size)}
+    apply(reconciler, first, set(), first, True)
+    assert (reconciler.frontends_came, asks(maps)) == (True, True)
+    maps.ask_kernel(False)
+    fewer = {"ns/s1": plain("ns/s1", range(2), size)}
+    apply(reconciler, fewer, set(), fewer)
+    assert (reconciler.frontends_came, asks(maps)) == (False, False)
+    more = {"ns/s2": plain("ns/s2", range(1), size)}
+    apply(reconciler, more, set(), fewer | more)
+    assert (reconciler.frontends_came, asks(maps)) == (True, True)
+
+
+def asks(maps: ServiceMaps) -> bool:
+    return maps.maps["kernel_asked"].lookup(bytes(4)) != bytes(4)

@@ -18,7 +18,13 @@ from blixt_backend.planes.ebpf.layout import FAMILIES, Layout
 from blixt_backend.planes.ebpf.libbpf import obj_get, object_info
 from blixt_backend.planes.ebpf.links import link_info
 from blixt_backend.planes.ebpf.pins import Mount, Pins
-from blixt_backend.planes.ebpf.programs import OBJECTS, ON_DEVICES, ON_SOCKETS, Programs
+from blixt_backend.planes.ebpf.programs import (
+    OBJECTS,
+    ON_DEVICES,
+    ON_DEVICES_OLDER,
+    ON_SOCKETS,
+    Programs,
+)
 from blixt_backend.planes.ebpf.sizes import Sizes
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_lab.cgroups import own
@@ -156,7 +162,7 @@ def test_the_root_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
     assert ("not the machine's root" in caplog.text) == (folder / "cgroup.events").exists()
 
 
-@pytest.mark.parametrize("name", [ON_DEVICES, ON_SOCKETS])
+@pytest.mark.parametrize("name", [ON_DEVICES, ON_DEVICES_OLDER, ON_SOCKETS])
 @pytest.mark.parametrize("layout", FAMILIES, ids=lambda layout: layout.name)
 def test_programs_are_verified_with_room(pins: Pins, layout: Layout, name: str) -> None:
     loaded = Programs.load(layout, pins.maps(layout), SMALL, SEED, OBJECTS, name)

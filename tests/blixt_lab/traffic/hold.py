@@ -53,6 +53,7 @@ async def hold(
     patience: float = 15.0,
     longest: float = 120.0,
     result: Held | None = None,
+    udp_patience: float = 1.0,
 ) -> Held:
     """Open `count` conversations; ask in each every `interval` seconds until `stop` is set, then once more.
 
@@ -79,7 +80,8 @@ async def hold(
         last = False
         while not last:
             last = stop.is_set() or time.monotonic() - started > longest
-            trouble = await _exchange(held, conversation, number, f"{number}.{turn}", patience)
+            seconds = patience if target.protocol == "tcp" else udp_patience
+            trouble = await _exchange(held, conversation, number, f"{number}.{turn}", seconds)
             if trouble and target.protocol == "tcp":
                 if number in held.servers:
                     held.lost.append(
@@ -100,7 +102,7 @@ async def _exchange(held: Held, conversation: Conversation, number: int, text: s
     """Ask once and write down what came of it; the reason if nothing did."""
     udp = conversation.target.protocol == "udp"
     try:
-        answer = await conversation.ask(text, min(patience, 1.0) if udp else patience)
+        answer = await conversation.ask(text, patience)
     except TalkError as trouble:
         if udp:
             held.missed[trouble.reason] += 1

@@ -52,6 +52,9 @@ def _status(pin_root: Path, output: str) -> None:
     for family, ports in found["not_fitting"].items():
         if ports:
             click.echo(f"\n{ports} service ports of {family} don't fit: a map is full")
+    for family, asked in found["kernel_asked"].items():
+        if asked:
+            click.echo(f"\nnew flows of {family} are looked up in the kernel's connection tracking")
 
 
 def _services(pin_root: Path, output: str) -> None:

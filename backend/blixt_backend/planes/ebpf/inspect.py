@@ -196,6 +196,7 @@ def status(pins: Pins) -> Row:
         "hooks": [hook for layout in found for hook in _hooks(pins, layout)],
         "maps": [row for layout in found for row in _map_sizes(pins, layout)],
         "not_fitting": {layout.name: _unfit(pins, layout) for layout in found},
+        "kernel_asked": {layout.name: _asks_kernel(pins, layout) for layout in found},
     }
 
 
@@ -251,6 +252,15 @@ def _unfit(pins: Pins, layout: Layout) -> int:
     """Service ports that the last change left as they were, since a map was full."""
     with BpfMap.open(pins.maps(layout) / "unfit") as opened:
         return int.from_bytes(opened.lookup(bytes(4)) or b"", sys.byteorder)
+
+
+def _asks_kernel(pins: Pins, layout: Layout) -> bool:
+    """Whether new flows are looked up in the kernel's connection tracking."""
+    fd = _opened(pins.maps(layout) / "kernel_asked")
+    if fd is None:  # made by an earlier version
+        return False
+    with BpfMap(fd) as opened:
+        return any(opened.lookup(bytes(4)) or b"")
 
 
 def _map_sizes(pins: Pins, layout: Layout) -> Iterator[Row]:

@@ -34,6 +34,7 @@ class Batch:
     names: dict[int, bytes | None] = field(default_factory=dict)
     new_ids: list[int] = field(default_factory=list)
     silenced: bool = False  # some of `endpoints` answers nobody
+    new_frontends: bool = False  # some of `services` were not there before
 
     def add_table(self, table: Table, place: TablePlace) -> None:
         if table.recipe is None:
@@ -78,7 +79,10 @@ class Builder(Protocol):
 class ServiceMaps:
     """The maps that the reconciler owns, opened from their pins. Every method may raise BpfError."""
 
-    NAMES = ("services", "slots", "maglev", "endpoints", "source_ranges", "counters", "names", "unfit")
+    NAMES = (
+        *("services", "slots", "maglev", "endpoints", "source_ranges", "counters", "kernel_asked"),
+        *("names", "unfit"),
+    )
 
     def __init__(self, layout: Layout, maps: dict[str, BpfMap], builder: Builder) -> None:
         """`builder` fills tables of the map `maglev`; it is closed by who made it."""
@@ -128,6 +132,10 @@ class ServiceMaps:
             heads[first] = (digest, count)
         return heads
 
+    def ask_kernel(self, asked: bool) -> None:
+        """Whether the programs ask the kernel if a new flow is one that it translates."""
+        self.maps["kernel_asked"].update(bytes(4), asked.to_bytes(4, sys.byteorder))
+
     def _endpoints(self) -> list[tuple[int, bytes, int, int, int]]:
         found, index = [], 0
         for _, values in self.maps["endpoints"].chunks():
@@ -150,6 +158,8 @@ class ServiceMaps:
             self.maps["source_ranges"].update_joined(keys, _RANGE_PRESENT * len(batch.ranges))
         self._write_slots(batch.slots)
         self._builder.build_maglev(batch.maglev)  # of endpoints as they were written above
+        if batch.new_frontends:
+            self.ask_kernel(True)
         pointed = joined((key, value) for key, value in batch.services.items() if value is not None)
         self.maps["services"].update_joined(*pointed)
         self.maps["services"].delete_joined(
@@ -186,3 +196,9 @@ class ServiceMaps:
         for start in range(0, len(ids), _COUNTERS_CHUNK):
             chunk = array("I", ids[start : start + _COUNTERS_CHUNK])
             counters.update_joined(chunk.tobytes(), bytes(counters.stride * len(chunk)))
+
+
+def set_kernel_asked(folder: Path, asked: bool) -> None:
+    """Before programs run that look at it: see `ServiceMaps.ask_kernel`. Raises BpfError."""
+    with BpfMap.open(folder / "kernel_asked") as opened:
+        opened.update(bytes(4), asked.to_bytes(4, sys.byteorder))

@@ -16,16 +16,25 @@ from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, PackedAddress, ServiceView
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.capabilities import Capability
-from blixt_backend.planes.ebpf import clsact, devices, options
+from blixt_backend.planes.ebpf import clsact, conntrack, devices, options
 from blixt_backend.planes.ebpf.attach import Attacher
 from blixt_backend.planes.ebpf.host import check_host, check_privilege
-from blixt_backend.planes.ebpf.kernel import ServiceMaps
+from blixt_backend.planes.ebpf.kernel import ServiceMaps, set_kernel_asked
+from blixt_backend.planes.ebpf.kernel_flows import KernelFlows
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
 from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.ports import Unfit
-from blixt_backend.planes.ebpf.programs import OBJECTS, Programs, chain_xdp, checksum_ipv6_flag
+from blixt_backend.planes.ebpf.programs import (
+    OBJECTS,
+    ON_DEVICES,
+    ON_DEVICES_OLDER,
+    Programs,
+    chain_xdp,
+    checksum_ipv6_flag,
+    kernel_knows,
+)
 from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
 from blixt_backend.planes.ebpf.recounting import Recounting
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
@@ -74,6 +83,7 @@ class EbpfPlane(Plane):
         self._tasks: list[asyncio.Task[None]] = []
         self._endpoints_left = asyncio.Event()
         self._recounting = Recounting(self._recount)
+        self._kernel_flows: KernelFlows | None = None
 
     @classmethod
     def options(cls) -> Sequence[click.Parameter]:
@@ -92,6 +102,8 @@ class EbpfPlane(Plane):
             raise
         self._tasks.append(asyncio.create_task(self._watch(), name="ebpf-devices"))
         self._tasks.append(asyncio.create_task(self._recounting.run(), name="ebpf-recounting"))
+        if self._kernel_flows:
+            self._tasks.append(asyncio.create_task(self._kernel_flows.follow(), name="ebpf-conntrack"))
         if self._sockets:
             self._endpoints_left.set()  # before a crash, perhaps
             self._tasks.append(asyncio.create_task(self._end_stale(self._sockets), name="ebpf-sockets"))
@@ -109,6 +121,8 @@ class EbpfPlane(Plane):
             finally:
                 if any(reconciler.endpoints_left for reconciler in self._reconcilers):
                     self._endpoints_left.set()
+                if self._kernel_flows and any(r.frontends_came for r in self._reconcilers):
+                    self._kernel_flows.frontends_came()
             self._recounting.follow(change)
             self._report_unfit()
 
@@ -165,15 +179,16 @@ class EbpfPlane(Plane):
             "hint_count": self._settings.sizes.embryos,
             "closing_count": self._settings.sizes.closings,
         }
+        asks_kernel = kernel_knows(conntrack.LOOK_UP, conntrack.MODULE)
+        name, sizes = ON_DEVICES if asks_kernel else ON_DEVICES_OLDER, self._settings.sizes
         for layout in FAMILIES:
             folder = self._pins.maps(layout)
             predecessor = upgrade.maps(layout) if upgrade else None
             self._programs.append(
-                Programs.load(
-                    layout, folder, self._settings.sizes, rodata, self._objects, predecessor=predecessor
-                )
+                Programs.load(layout, folder, sizes, rodata, self._objects, name, predecessor=predecessor)
             )
             self._device_maps.append((layout, BpfMap.open(folder / "devices")))
+            set_kernel_asked(folder, asks_kernel)
         if upgrade:
             upgrade.begin()
         chain_xdp(self._pins.maps(IPV4), next(p for p in self._programs if p.layout is IPV6))
@@ -196,6 +211,8 @@ class EbpfPlane(Plane):
             self._reconcilers.append(Reconciler(self._maps[-1]))
             opened = BpfMap.open(folder / "vacancies")
             self._vacancies.append(Vacancies(layout, opened, self._settings.service_cidrs))
+        if asks_kernel:
+            self._kernel_flows = KernelFlows(self._maps, self._busy, self._blocking)
 
     def _switch_sockets(self, hash_seed: int, upgrade: Upgrade | None) -> None:
         mode = self._settings.socket_lb

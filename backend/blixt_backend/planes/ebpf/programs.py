@@ -20,10 +20,11 @@ from blixt_backend.planes.ebpf.upgrade import share, share_unchanged
 log = logging.getLogger(__name__)
 
 OBJECTS = Path(__file__).parents[2] / "objects"
-#: An object's name without the family: programs on devices, on sockets, and those that we run ourselves.
-ON_DEVICES, ON_SOCKETS, ON_REQUEST = "blixt", "sock", "task"
+#: An object's name without the family: programs on devices, the same for older kernels, those on sockets,
+#: and those that we run ourselves.
+ON_DEVICES, ON_DEVICES_OLDER, ON_SOCKETS, ON_REQUEST = "blixt", "older", "sock", "task"
 XDP_PROGRAM = "uplink_xdp"
-_KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+_KERNEL_BTF = Path("/sys/kernel/btf")
 _BPF_F_IPV6 = 1 << 7
 
 
@@ -93,10 +94,17 @@ def checksum_ipv6_flag() -> int:
     return _BPF_F_IPV6 if kernel_knows("BPF_F_IPV6") else 0
 
 
-def kernel_knows(name: str) -> bool:
-    """Whether the kernel's BTF has a type, function or value of that name."""
+def kernel_knows(name: str, module: str = "") -> bool:
+    """Whether the BTF of the kernel, or of that module if it is loaded, has a type, function or value of that
+    name."""
+    return any(_is_in(name, _KERNEL_BTF / part) for part in ("vmlinux", module) if part)
+
+
+def _is_in(name: str, path: Path) -> bool:
+    if not path.is_file():
+        return False
     wanted, tail = b"\0%s\0" % name.encode(), b""
-    with _KERNEL_BTF.open("rb") as btf:
+    with path.open("rb") as btf:
         while chunk := btf.read(1 << 20):  # several megabytes, of which none should stay in memory
             if wanted in tail + chunk:
                 return True

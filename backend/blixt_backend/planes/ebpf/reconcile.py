@@ -54,6 +54,8 @@ class Reconciler:
         self.unfit: dict[PortKey, Unfit] = {}
         #: Whether the last change took endpoints away, or said of some that they answer nobody.
         self.endpoints_left = False
+        #: Whether the last change brought frontends: the kernel may have translated flows to them until now.
+        self.frontends_came = False
 
     @property
     def in_step(self) -> bool:
@@ -92,6 +94,7 @@ class Reconciler:
             self._update_path(path, found, batch)
         self._settle_claims(desired, node_addresses, batch)
         self.endpoints_left = bool(batch.gone_endpoints) or batch.silenced
+        self.frontends_came = batch.new_frontends
         self._maps.write(batch)
         for allocator in (self._ids, self._endpoints.indexes, self._tables):
             allocator.settle()
@@ -291,6 +294,7 @@ class Reconciler:
                 continue
             sides = (*places[inside][:2], *places[outside][:2])
             row = (state.ids[max(ranges, 0)], flags, *sides, plan.affinity_ticks)
+            batch.new_frontends |= key not in self._owners
             loser = self._owners.give(key, plan.key)
             if loser is not None:
                 self._dispossess(loser, key)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 MakeSocket = Callable[[int, int], socket.socket]
 #: More than any answer of a server's.
 _READ = 65536
+_IP_MTU_DISCOVER, _IP_MTU, _PMTUDISC_DONT = 10, 14, 0  # linux/in.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,15 @@ class Conversation:
         """Leave nothing behind at its end, so that the same port can be used again at once."""
         if self.target.protocol == "tcp":
             self._link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def allow_fragments(self) -> None:
+        """IPv4 packets may be cut to pieces on their way from now on, as long as that family has such."""
+        if self.target.family == socket.AF_INET:
+            self._link.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+
+    def path_mtu(self) -> int:
+        """As the client's host knows it by now. IPv4."""
+        return self._link.getsockopt(socket.IPPROTO_IP, _IP_MTU)
 
     async def ask(self, text: str, patience: float) -> Answer:
         """Send `text`, and wait for its answer. Raises TalkError."""
