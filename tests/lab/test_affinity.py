@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
 import time
 from typing import Any
 
@@ -9,10 +11,13 @@ import pytest
 
 from blixt_lab import Host, wait_for
 from blixt_lab.manifests import terminating
-from blixt_lab.traffic import Target, spread
+from blixt_lab.traffic import Target, ask
 from blixt_lab.world import KINDS, Space, World
 
 pytestmark = pytest.mark.lab
+
+#: Below those that sockets get by themselves.
+_client_ports = itertools.count(11_000)
 
 
 def sticky(seconds: int) -> dict[str, Any]:
@@ -23,10 +28,10 @@ def sticky(seconds: int) -> dict[str, Any]:
 
 
 def chosen(client: Host, target: Target, count: int = 1) -> str:
-    """The one endpoint that new conversations get."""
-    got = client.do(spread(target, count, concurrency=1))
-    assert got.failures == {}
-    (name,) = got.answers
+    """The one endpoint that new conversations get, each by a port that no other has had: UDP has no end."""
+    own = client.address4 if target.family == socket.AF_INET else client.address6
+    servers = {client.do(ask(target, source=(own, next(_client_ports)))).server for _ in range(count)}
+    (name,) = servers
     return name
 
 
