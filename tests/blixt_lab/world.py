@@ -81,9 +81,17 @@ class Space:
         """Replace this test's manifests, and wait until they are in force on every node."""
         self.world.blixt.apply(self.name, objects)
 
-    def serve(self, *endpoints: Host | Ready, ports: Mapping[str, int] | None = None, **spec: Any) -> None:
-        """Put a Service on all of this space's addresses, with these endpoints."""
-        made = manifests.service(self.name, self.inside, external=self.outside, **spec)
+    def serve(
+        self,
+        *endpoints: Host | Ready,
+        ports: Mapping[str, int] | None = None,
+        algorithm: str = "",
+        **spec: Any,
+    ) -> None:
+        """Put a Service on all of this space's addresses, with these endpoints; `algorithm` by annotation."""
+        made = dict(manifests.service(self.name, self.inside, external=self.outside, **spec))
+        if algorithm:
+            made["metadata"] = {**made["metadata"], "annotations": {"blixt.dev/algorithm": algorithm}}
         numbers: dict[str, Any] = {**(ports or {})}
         self.apply(made, *manifests.slices(self.name, endpoints, **numbers))
 

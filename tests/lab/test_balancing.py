@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -16,13 +15,6 @@ pytestmark = pytest.mark.lab
 
 _FLOWS = range(41_000, 41_040)
 _ALGORITHMS = ("weighted-random", "maglev", "least-connections")
-
-
-def balanced(space: Space, algorithm: str, *pods: Host, **spec: Any) -> None:
-    """A Service on all addresses of the space."""
-    made = dict(manifests.service(space.name, space.inside, external=space.outside, **spec))
-    made["metadata"] = {**made["metadata"], "annotations": {"blixt.dev/algorithm": algorithm}}
-    space.apply(made, *manifests.slices(space.name, pods))
 
 
 def servers_of_flows(client: Host, target: Target, ports: range = _FLOWS) -> dict[int, str]:
@@ -47,8 +39,8 @@ def test_by_maglev_a_flow_has_the_same_endpoint_whichever_node_it_comes_in_by(
     cluster = world.cluster
     client, first, second = cluster.client, *cluster.nodes
     # Node 2 has numbered them otherwise: it knew some of them before.
-    balanced(space, "maglev", *world.pods("2-2", "1-2"))
-    balanced(space, "maglev", *cluster.pods)
+    space.serve(*world.pods("2-2", "1-2"), algorithm="maglev")
+    space.serve(*cluster.pods, algorithm="maglev")
     target = space.target(kind)
     try:
         by_first = servers_of_flows(client, target)
@@ -63,7 +55,7 @@ def test_by_maglev_a_flow_has_the_same_endpoint_whichever_node_it_comes_in_by(
 
 def test_by_maglev_with_affinity_a_client_has_one_endpoint_on_all_nodes(world: World, space: Space) -> None:
     cluster = world.cluster
-    balanced(space, "maglev", *cluster.pods, sessionAffinity="ClientIP")
+    space.serve(*cluster.pods, sessionAffinity="ClientIP", algorithm="maglev")
     for kind in KINDS:
         target = space.target(kind)
         try:
@@ -79,12 +71,12 @@ def test_by_maglev_with_affinity_a_client_has_one_endpoint_on_all_nodes(world: W
 def test_a_change_of_the_algorithm_moves_no_connection(
     world: World, space: Space, kind: tuple[str, int]
 ) -> None:
-    balanced(space, "weighted-random", *world.cluster.pods)
+    space.serve(*world.cluster.pods, algorithm="weighted-random")
     target = space.target(kind)
     with holding(world.cluster.client, target, 20, interval=0.1) as held:
         before = Counter(held.result.by_server)
         for algorithm in ("maglev", "least-connections", "weighted-random"):
-            balanced(space, algorithm, *world.cluster.pods)
+            space.serve(*world.cluster.pods, algorithm=algorithm)
         exchanges = held.result.exchanges
         wait_for(lambda: held.result.exchanges > exchanges + 40, "two more answers in each conversation")
         assert held.result.by_server == before
@@ -98,9 +90,9 @@ def test_least_connections_avoids_who_has_many(
 ) -> None:
     busy, idle = world.pods("1-1", "2-1")
     target, host = space.target(kind), world.cluster[client]
-    balanced(space, "least-connections", busy)
+    space.serve(busy, algorithm="least-connections")
     with holding(host, target, 30, interval=0.2):
-        balanced(space, "least-connections", busy, idle)
+        space.serve(busy, idle, algorithm="least-connections")
         with holding(host, target, 20, interval=0.2) as later:
             # UDP flows become connections, and count, with their second datagram.
             wait_for(lambda: later.result.exchanges > 40, "two answers in each conversation")
@@ -110,9 +102,9 @@ def test_least_connections_avoids_who_has_many(
 def test_connections_that_were_there_before_count_soon(world: World, space: Space) -> None:
     busy, idle = world.pods("1-1", "2-1")
     kind = ("tcp", 4)
-    balanced(space, "weighted-random", busy)
+    space.serve(busy, algorithm="weighted-random")
     with holding(world.cluster.client, space.target(kind), 30):
-        balanced(space, "least-connections", busy, idle)
+        space.serve(busy, idle, algorithm="least-connections")
         wait_for(lambda: open_connections(world, space, busy) == 30, "the connections to be counted")
         with holding(world.cluster.client, space.target(kind), 10) as later:
             assert later.result.by_server[idle.name] == 10
@@ -135,12 +127,12 @@ def test_policies_shares_and_affinity_hold_by_any_algorithm(
     world: World, space: Space, algorithm: str
 ) -> None:
     cluster = world.cluster
-    balanced(space, algorithm, world.pod("2-1"), type="LoadBalancer", externalTrafficPolicy="Local")
+    space.serve(world.pod("2-1"), type="LoadBalancer", externalTrafficPolicy="Local", algorithm=algorithm)
     assert space.outcomes(cluster.client, patience=0.8) == dict.fromkeys(KINDS, "timeout")
     assert space.outcomes(cluster["pod-1-1"]) == dict.fromkeys(KINDS, "2-1")
-    balanced(space, algorithm)
+    space.serve(algorithm=algorithm)
     assert space.outcomes(cluster.client) == dict.fromkeys(KINDS, "refused")
-    balanced(space, algorithm, *cluster.pods, sessionAffinity="ClientIP")
+    space.serve(*cluster.pods, sessionAffinity="ClientIP", algorithm=algorithm)
     for kind in KINDS:
         assert len(cluster.client.do(spread(space.target(kind), 30)).answers) == 1
 
@@ -162,7 +154,9 @@ def test_a_gateways_listeners_keep_weights_by_any_algorithm(
     )
     got = world.cluster.client.do(spread(space.target(kind), 600))
     assert got.failures == {}
-    assert got.share("pod-1-1") == pytest.approx(0.7, abs=0.08)
+    # By least connections a share depends on how long connections last, too.
+    tolerance = 0.08 if algorithm == "maglev" else 0.25
+    assert got.share("pod-1-1") == pytest.approx(0.7, abs=tolerance)
     rows = world.blixt.inspect(world.cluster["node1"], "services")
     ours = [row for row in rows if f"/{space.name}." in row["name"]]
     assert {row["algorithm"].lower() for row in ours} == {algorithm.replace("-", "")}

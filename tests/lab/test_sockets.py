@@ -202,6 +202,34 @@ def test_unconnected_sockets_spread_over_endpoints(world: World, space: Space) -
     assert max(servers.values()) < 45
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("algorithm", ["maglev", "least-connections"])
+def test_sockets_spread_by_any_algorithm(
+    world: World, space: Space, algorithm: str, kind: tuple[str, int]
+) -> None:
+    space.serve(*world.cluster.pods, algorithm=algorithm)
+    got = world.pod("1-1").do(spread(space.target(kind, inside=True), 200))
+    assert got.failures == {}
+    assert set(got.answers) == {pod.name for pod in world.cluster.pods}
+    assert max(got.answers.values()) < 90
+    assert space.known_flows() == []
+
+
+@pytest.mark.parametrize("algorithm", ["maglev", "least-connections"])
+def test_a_socket_leaves_an_endpoint_that_left_by_any_algorithm(
+    world: World, space: Space, algorithm: str
+) -> None:
+    gone, stays = world.pods("1-2", "2-1")
+    space.serve(gone, algorithm=algorithm)
+    target = space.target(("udp", 4), inside=True)
+    with Datagrams(world.pod("1-1"), 4) as datagrams:
+        assert datagrams.ask(target)[0] == gone.name
+        space.serve(gone, stays, algorithm=algorithm)
+        assert {datagrams.ask(target)[0] for _ in range(10)} == {gone.name}, "it stays while it can"
+        space.serve(stays, algorithm=algorithm)
+        assert datagrams.ask(target) == (stays.name, target.address, target.port)
+
+
 @pytest.mark.parametrize("client", ["pod-1-1", "node1", "pod-2-1"])
 def test_node_ports_of_the_nodes_own_address(world: World, space: Space, client: str) -> None:
     number = next(_node_ports)
