@@ -101,7 +101,7 @@ static __noinline int answer_reset(struct __sk_buff *skb, const struct packet *p
 	return send_back(skb, hook);
 }
 
-/* The sum over the quoted transport header as it will leave this node. */
+/* The sum over the quoted transport header as it will leave this node. Fragments are never left to the device. */
 static __always_inline __u32 sum_quoted_transport(struct __sk_buff *skb, const struct packet *packet, bool tcp)
 {
 	const __u32 checksum_at = tcp ? 16 : 6;
@@ -110,16 +110,42 @@ static __always_inline __u32 sum_quoted_transport(struct __sk_buff *skb, const s
 	__u16 checksum, pseudo;
 
 	if (tcp)
-		bpf_skb_load_bytes(skb, PLAIN_TRANSPORT_OFFSET, quoted, QUOTED_TCP);
+		bpf_skb_load_bytes(skb, packet->transport_offset, quoted, QUOTED_TCP);
 	else
-		bpf_skb_load_bytes(skb, PLAIN_TRANSPORT_OFFSET, quoted, QUOTED_UDP);
+		bpf_skb_load_bytes(skb, packet->transport_offset, quoted, QUOTED_UDP);
 	checksum = *(__u16 *)(quoted + checksum_at);
 	pseudo = fold(sum_pseudo_header(&packet->flow, length, packet->flow.protocol));
 	/* A checksum left to the device holds the pseudo header's sum, and makes the whole sum its complement. */
-	if (checksum == pseudo)
+	if (checksum == pseudo && packet->fragment == FRAGMENT_NONE)
 		return (__u16)~pseudo;
 	return sum_words(quoted, sizeof(quoted));
 }
+
+/* Of all that stands before the transport header. */
+#ifdef BLIXT_IPV6
+static __always_inline int sum_quoted_network(struct __sk_buff *skb, const struct packet *packet, __u64 *sum)
+{
+	struct extension_header fragment;
+	network_header network;
+
+	if (bpf_skb_load_bytes(skb, NETWORK_OFFSET, &network, sizeof(network)))
+		return -1;
+	*sum += sum_words(&network, sizeof(network));
+	if (packet->plain)
+		return 0;
+	if (bpf_skb_load_bytes(skb, PLAIN_TRANSPORT_OFFSET, &fragment, sizeof(fragment)))
+		return -1;
+	*sum += sum_words(&fragment, sizeof(fragment));
+	return 0;
+}
+#else
+static __always_inline int sum_quoted_network(struct __sk_buff *skb, const struct packet *packet, __u64 *sum)
+{
+	(void)skb, (void)packet;
+	*sum += 0xffff; /* an IPv4 header sums up to that */
+	return 0;
+}
+#endif
 
 /* An ICMP error (RFC 792, RFC 4443) that quotes the network header and the begin of the transport header. */
 static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *packet, int hook, __u32 mtu)
@@ -132,20 +158,15 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	if (!packet)
 		return VERDICT_DROP;
 	tcp = packet->flow.protocol == IPPROTO_TCP;
-	quoted = sizeof(network_header) + (tcp ? QUOTED_TCP : QUOTED_UDP);
+	quoted = packet->transport_offset - NETWORK_OFFSET + (tcp ? QUOTED_TCP : QUOTED_UDP);
 	icmp.type = mtu ? ICMP_TOO_BIG : ICMP_UNREACHABLE;
 	icmp.code = mtu ? ICMP_TOO_BIG_CODE : ICMP_PORT_UNREACHABLE;
 	icmp.rest = bpf_htonl(mtu);
 	sum = sum_quoted_transport(skb, packet, tcp) + sum_words(&icmp, sizeof(icmp));
-#ifdef BLIXT_IPV6
-	network_header network;
-
-	if (bpf_skb_load_bytes(skb, NETWORK_OFFSET, &network, sizeof(network)))
+	if (sum_quoted_network(skb, packet, &sum))
 		return VERDICT_DROP;
-	sum += sum_words(&network, sizeof(network));
+#ifdef BLIXT_IPV6
 	sum += sum_pseudo_header(&packet->flow, sizeof(icmp) + quoted, IPPROTO_ICMPV6);
-#else
-	sum += 0xffff; /* a quoted IPv4 header sums up to that */
 #endif
 	icmp.checksum = ~fold(sum);
 	if (bpf_skb_change_tail(skb, NETWORK_OFFSET + quoted, 0) ||
@@ -156,17 +177,24 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	return send_back(skb, hook);
 }
 
+/* A fragment header is all that may stand before the transport header: senders learn their path's MTU by such. */
+static __always_inline bool quotable(const struct packet *packet)
+{
+	return packet->plain || (ADDRESS_WORDS == 4 && packet->fragment == FRAGMENT_FIRST &&
+				 packet->transport_offset == PLAIN_TRANSPORT_OFFSET + 8);
+}
+
 static __always_inline bool answerable(const struct packet *packet)
 {
-	return packet->plain && !(packet->flow.protocol == IPPROTO_TCP && (packet->tcp_flags & TCP_RST));
+	return quotable(packet) && !(packet->flow.protocol == IPPROTO_TCP && (packet->tcp_flags & TCP_RST));
 }
 
 static __always_inline int refuse(struct __sk_buff *skb, const struct packet *packet, int hook)
 {
 	if (!answerable(packet))
 		return VERDICT_DROP;
-	if (packet->flow.protocol == IPPROTO_TCP)
-		return answer_reset(skb, packet, hook);
+	if (packet->flow.protocol == IPPROTO_TCP) /* how long a fragment's segment is, is not known */
+		return packet->fragment == FRAGMENT_NONE ? answer_reset(skb, packet, hook) : VERDICT_DROP;
 	return answer_icmp(skb, packet, hook, 0);
 }
 

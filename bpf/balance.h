@@ -8,6 +8,7 @@
 #include "connection.h"
 #include "conntrack.h"
 #include "count.h"
+#include "fragment.h"
 #include "icmp.h"
 #include "masquerade.h"
 #include "opening.h"
@@ -338,7 +339,7 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 	struct embryo *embryo;
 	int verdict;
 
-	if (service && !old && !packet->first_fragment) {
+	if (service && !old) {
 		verdict = known_embryo(skb, packet, hook);
 		if (verdict != NO_EMBRYO)
 			return verdict;
@@ -347,16 +348,14 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 		return VERDICT_NEXT;
 	if (service && !may_open(packet))
 		service = NULL;
-	if (service && !packet->first_fragment)
+	if (service)
 		return open_connection(skb, packet, service, old, hook);
 	if (old)
 		forget(&packet->flow, old);
-	if (service)
-		return drop(DROP_FRAGMENT);
 	embryo = bpf_map_lookup_elem(&embryos, &packet->flow);
 	if (embryo)
-		return packet->first_fragment ? drop(DROP_FRAGMENT) : answer_by_embryo(skb, packet, embryo, hook);
-	if (!packet->first_fragment && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))
+		return answer_by_embryo(skb, packet, embryo, hook);
+	if (opens(packet) || packet->flow.protocol == IPPROTO_UDP)
 		return begin_elsewhere(skb, packet, defined, hook);
 	return VERDICT_NEXT;
 }
@@ -366,8 +365,6 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 {
 	__u32 tick = current_tick();
 
-	if (packet->first_fragment)
-		return drop(DROP_FRAGMENT);
 	switch (fate_of(packet, entry, tick)) {
 	case FATE_ENDPOINT_GONE:
 		forget(&packet->flow, entry);
@@ -391,6 +388,8 @@ static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *pack
 	*packet = (struct packet){.length = skb->len - NETWORK_OFFSET};
 	if (parse(data, end, packet))
 		return true;
+	if (packet->fragment == FRAGMENT_LATER)
+		return false;
 	if (data + LONGEST_HEADERS <= end || data + skb->len <= end)
 		return false;
 	if (bpf_skb_pull_data(skb, skb->len < LONGEST_HEADERS ? skb->len : LONGEST_HEADERS))
@@ -399,17 +398,74 @@ static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *pack
 	return parse((void *)(long)skb->data, (void *)(long)skb->data_end, packet);
 }
 
+/* A client's, without its endpoint. */
+static __always_inline bool is_orphan(const struct connection *entry)
+{
+	return !is_reply(entry) && !same_endpoint(entry->endpoint, entry->generation);
+}
+
+/* On its own, as its keys would not fit on the stack of whoever looks for a way on then. */
+static __noinline struct connection *later_by_embryo(const struct packet *packet)
+{
+	struct pair *pair = scratch_pair();
+
+	return packet && pair ? entry_by_embryo(&packet->flow, pair) : NULL;
+}
+
+/* What becomes of a later fragment: an entry in `connections`, or what would be one. NULL: nothing of ours. */
+static __always_inline struct connection *entry_of_later(struct __sk_buff *skb, const struct packet *packet, int hook)
+{
+	struct connection *entry = bpf_map_lookup_elem(&connections, &packet->flow);
+	__u32 tick = current_tick();
+
+	if (!entry) {
+		entry = later_by_embryo(packet);
+		if (entry)
+			find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	} else if (entry->seen_tick != tick && !is_orphan(entry)) {
+		refresh(skb, packet, entry, tick, hook);
+	}
+	return entry;
+}
+
+/* Any fragment that is not the first. One that overtook its first is not known: what the stack makes of it is its own. */
+static __noinline int balance_later_fragment(struct __sk_buff *skb, struct packet *packet, int hook)
+{
+	struct connection *entry;
+	__u32 via;
+	bool cut;
+
+	if (!packet || packet->ttl <= 1 || !recall_datagram(packet))
+		return VERDICT_NEXT;
+	entry = entry_of_later(skb, packet, hook);
+	if (!entry)
+		return VERDICT_NEXT;
+	if (is_orphan(entry))
+		return drop(DROP_FRAGMENT);
+	cut = entry->way.mtu && packet->length > entry->way.mtu;
+	if (cut && packet->dont_fragment)
+		return drop(DROP_TOO_BIG); /* the answer to its first fragment tells (RFC 1812, 4.3.2.7) */
+	via = cut ? VIA_STACK : entry->way.via;
+	count_packet(entry, packet->length);
+	return translate_later(skb, entry, via) ? send(skb, &entry->way, via, hook) : VERDICT_DROP;
+}
+
 static __always_inline int balance(struct __sk_buff *skb, int hook)
 {
 	struct connection *entry;
 	struct packet packet;
 
-	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || !parse_skb(skb, &packet))
+	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE))
 		return VERDICT_NEXT;
+	if (!parse_skb(skb, &packet))
+		return packet.fragment == FRAGMENT_LATER ? balance_later_fragment(skb, &packet, hook) : VERDICT_NEXT;
 	if (packet.icmp_error)
 		return translate_icmp_error(skb, &packet, hook);
 	if (packet.ttl <= 1)
 		return VERDICT_NEXT;
 	entry = bpf_map_lookup_elem(&connections, &packet.flow);
+	if (packet.fragment == FRAGMENT_FIRST &&
+	    (entry || find_service(&packet.flow) || bpf_map_lookup_elem(&embryos, &packet.flow)))
+		remember_datagram(&packet);
 	return entry ? known_flow(skb, &packet, entry, hook) : new_flow(skb, &packet, NULL, hook);
 }

@@ -182,7 +182,7 @@ static __always_inline void add_packet(__u8 *packets, __u32 *bytes, __u32 length
 	*bytes += length;
 }
 
-/* What was translated by way of an embryo, for those who only look: an ICMP error's quoted packet. NULL: nothing. */
+/* What was translated by way of an embryo, for those who only look. NULL: nothing. */
 static __always_inline struct connection *entry_by_embryo(const struct flow *flow, struct pair *pair)
 {
 	struct embryo *embryo = bpf_map_lookup_elem(&embryos, flow);

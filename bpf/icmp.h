@@ -18,27 +18,70 @@ struct quote {
 	network_header ip;
 	__be16 ports[2];
 	__be32 rest; /* of the 8 bytes that are always there */
+	__u32 transport_offset;
+	__u8 protocol;
 } __attribute__((packed));
+
+/* The stack of 512 bytes has no room for one in IPv6. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct quote);
+} quotes SEC(".maps");
+
+static __always_inline struct quote *scratch_quote(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&quotes, &zero);
+}
+
+#define QUOTED_HEADERS __builtin_offsetof(struct quote, transport_offset)
+
+#ifdef BLIXT_IPV6
+static __always_inline bool find_quoted_transport(struct __sk_buff *skb, struct quote *quote)
+{
+	struct extension_header fragment;
+
+	quote->protocol = quote->ip.nexthdr;
+	if (quote->protocol == IPPROTO_FRAGMENT) {
+		if (bpf_skb_load_bytes(skb, quote->transport_offset, &fragment, sizeof(fragment)) ||
+		    (fragment.fragment_offset & bpf_htons(IPV6_FRAGMENT_OFFSET)))
+			return false;
+		quote->protocol = fragment.next;
+		quote->transport_offset += sizeof(fragment);
+	}
+	return quote->ip.version == 6;
+}
+#else
+static __always_inline bool find_quoted_transport(struct __sk_buff *skb, struct quote *quote)
+{
+	(void)skb;
+	quote->protocol = quote->ip.protocol;
+	return quote->ip.version == 4 && quote->ip.ihl == 5 && !(quote->ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
+}
+#endif
 
 static __always_inline bool load_quote(struct __sk_buff *skb, const struct packet *packet, struct quote *quote)
 {
-	if (bpf_skb_load_bytes(skb, QUOTE_OFFSET(packet), quote, sizeof(*quote)))
+	if (bpf_skb_load_bytes(skb, QUOTE_OFFSET(packet), &quote->ip, sizeof(quote->ip)))
 		return false;
-#ifdef BLIXT_IPV6
-	return quote->ip.version == 6;
-#else
-	return quote->ip.version == 4 && quote->ip.ihl == 5 && !(quote->ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET));
-#endif
+	quote->transport_offset = QUOTE_OFFSET(packet) + sizeof(quote->ip);
+	return find_quoted_transport(skb, quote) && !bpf_skb_load_bytes(skb, quote->transport_offset, quote->ports,
+									sizeof(quote->ports) + sizeof(quote->rest));
+}
+
+static __always_inline void store_quote(struct __sk_buff *skb, const struct packet *packet, const struct quote *quote)
+{
+	bpf_skb_store_bytes(skb, QUOTE_OFFSET(packet), &quote->ip, sizeof(quote->ip), 0);
+	bpf_skb_store_bytes(skb, quote->transport_offset, quote->ports, sizeof(quote->ports), 0);
 }
 
 /* The flow of packets that answer the quoted one. */
 static __always_inline bool answering_flow(const struct quote *quote, struct flow *flow)
 {
-#ifdef BLIXT_IPV6
-	flow->protocol = quote->ip.nexthdr;
-#else
-	flow->protocol = quote->ip.protocol;
-#endif
+	flow->protocol = quote->protocol;
 	__builtin_memcpy(&flow->source, &quote->ip.daddr, sizeof(struct address));
 	__builtin_memcpy(&flow->destination, &quote->ip.saddr, sizeof(struct address));
 	flow->source_port = quote->ports[1];
@@ -47,11 +90,12 @@ static __always_inline bool answering_flow(const struct quote *quote, struct flo
 }
 
 /* Changes the quoted transport checksum where it is quoted; what that adds to a sum over the quote. */
-static __always_inline __u16 change_quoted_checksum(struct __sk_buff *skb, const struct packet *packet,
-						    const struct connection *entry, __u8 protocol)
+static __always_inline __u16 change_quoted_checksum(struct __sk_buff *skb, const struct quote *quote,
+						    const struct connection *entry)
 {
 	__u64 added = (__u64)entry->address_difference + entry->port_difference;
-	__u32 offset = QUOTE_OFFSET(packet) + sizeof(network_header);
+	__u32 offset = quote->transport_offset;
+	__u8 protocol = quote->protocol;
 	__sum16 was, now;
 
 	offset += protocol == IPPROTO_TCP ? QUOTED_TCP_CHECKSUM : QUOTED_UDP_CHECKSUM;
@@ -129,28 +173,28 @@ static __always_inline void send_macs(struct __sk_buff *skb, const struct way *w
 
 static __noinline int translate_icmp_error(struct __sk_buff *skb, const struct packet *packet, int hook)
 {
+	struct quote *quote = scratch_quote();
 	struct connection *entry;
-	struct quote quote;
 	struct address source;
 	struct flow flow = {};
-	struct pair *pair;
+	struct pair *pair = scratch_pair();
 	struct way way;
 	__u16 outer, before;
 	__u64 added;
 
-	if (!packet || packet->ttl <= 1 || !load_quote(skb, packet, &quote) || !answering_flow(&quote, &flow) ||
+	if (!packet || !pair || packet->ttl <= 1 || !load_quote(skb, packet, quote) || !answering_flow(quote, &flow) ||
 	    !same_address(&packet->flow.destination, &flow.destination))
 		return VERDICT_NEXT;
 	entry = bpf_map_lookup_elem(&connections, &flow);
-	if (!entry && (pair = scratch_pair()))
+	if (!entry)
 		entry = entry_by_embryo(&flow, pair);
 	if (!entry)
 		return VERDICT_NEXT;
-	before = fold(bpf_csum_diff(NULL, 0, (__be32 *)&quote, sizeof(quote), 0));
-	change_quote(&quote, entry);
-	added = difference(before, fold(bpf_csum_diff(NULL, 0, (__be32 *)&quote, sizeof(quote), 0)));
-	bpf_skb_store_bytes(skb, QUOTE_OFFSET(packet), &quote, sizeof(quote), 0);
-	added += change_quoted_checksum(skb, packet, entry, flow.protocol);
+	before = fold(bpf_csum_diff(NULL, 0, (__be32 *)quote, QUOTED_HEADERS, 0));
+	change_quote(quote, entry);
+	added = difference(before, fold(bpf_csum_diff(NULL, 0, (__be32 *)quote, QUOTED_HEADERS, 0)));
+	store_quote(skb, packet, quote);
+	added += change_quoted_checksum(skb, quote, entry);
 	outer = change_outer(skb, packet, &flow, entry, &source);
 #ifdef BLIXT_IPV6
 	added += outer; /* its pseudo header has the outer addresses */

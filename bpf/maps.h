@@ -30,5 +30,6 @@ MAP(devices, BPF_MAP_TYPE_HASH, __u32, struct device, 4096, 0);
 MAP(connections, BPF_MAP_TYPE_LRU_HASH, struct flow, struct connection, 524288, 0);
 MAP(embryos, BPF_MAP_TYPE_LRU_HASH, struct flow, struct embryo, 65536, 0);
 MAP(affinities, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, 65536, 0);
+MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct datagram, struct datagram_flow, 16384, 0);
 MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct service_counters, 65536, 0);
 MAP(drops, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, DROP_REASONS, 0);

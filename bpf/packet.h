@@ -32,6 +32,7 @@ typedef struct iphdr network_header;
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_DONT_FRAGMENT 0x4000
 #define IPV4_FRAGMENT_OFFSET 0x1fff
+#define IPV6_MORE_FRAGMENTS 0x0001
 #define IPV6_FRAGMENT_OFFSET 0xfff8
 
 enum tcp_flag {
@@ -62,8 +63,15 @@ struct icmp_header {
 	__be32 rest;
 };
 
+enum fragment {
+	FRAGMENT_NONE = 0,  /* or all of a datagram: IPv6's atomic fragments (RFC 6946) */
+	FRAGMENT_FIRST = 1, /* has the ports, and others follow it */
+	FRAGMENT_LATER = 2, /* has none */
+};
+
 struct packet {
 	struct flow flow;
+	__be32 datagram;        /* of a fragment: its identification */
 	__u32 length;           /* of the frame from its network header on */
 	__u32 network_length;   /* the same as the network header has it: without a short frame's padding */
 	__u16 transport_offset; /* from the frame's begin */
@@ -71,8 +79,8 @@ struct packet {
 	__u8 tcp_flags;
 	bool plain; /* neither options nor extension headers */
 	bool dont_fragment;
-	bool first_fragment;
 	bool icmp_error;
+	__u8 fragment;
 };
 
 static __always_inline bool same_address(const struct address *a, const struct address *b)
@@ -98,12 +106,25 @@ struct extension_header {
 	__u8 next;
 	__u8 length; /* in 8 bytes, the first 8 not counted; of a fragment header: reserved */
 	__be16 fragment_offset;
+	__be32 datagram;
 };
+
+/* False where the rules say NEXT. */
+static __always_inline bool note_fragment(const struct extension_header *header, struct packet *packet)
+{
+	bool later = header->fragment_offset & bpf_htons(IPV6_FRAGMENT_OFFSET);
+
+	packet->datagram = header->datagram;
+	if (later || (header->fragment_offset & bpf_htons(IPV6_MORE_FRAGMENTS)))
+		packet->fragment = later ? FRAGMENT_LATER : FRAGMENT_FIRST;
+	return !later;
+}
 
 /* Walk to the transport header; its protocol, or -1 where the rules say NEXT. */
 static __always_inline int skip_extension_headers(const void *data, const void *end, __u8 next, struct packet *packet)
 {
 	__u32 offset = PLAIN_TRANSPORT_OFFSET;
+	bool fragmented = false;
 
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		const struct extension_header *header = data + offset;
@@ -114,12 +135,12 @@ static __always_inline int skip_extension_headers(const void *data, const void *
 			return next;
 		}
 		packet->plain = false;
-		if (i == MAX_EXTENSION_HEADERS || packet->first_fragment || (void *)(header + 2) > end)
+		if (i == MAX_EXTENSION_HEADERS || (void *)(header + 1) > end)
 			return -1;
 		if (next == IPPROTO_FRAGMENT) {
-			if (header->fragment_offset & bpf_htons(IPV6_FRAGMENT_OFFSET))
+			if (fragmented || !note_fragment(header, packet))
 				return -1;
-			packet->first_fragment = true;
+			fragmented = true;
 			offset += 8;
 		} else {
 			offset += 8 + header->length * 8;
@@ -151,16 +172,21 @@ static __always_inline int parse_network(const void *data, const void *end, stru
 
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
 		return -1;
-	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET))
-		return -1;
 	packet->flow.source.word[0] = ip->saddr;
 	packet->flow.destination.word[0] = ip->daddr;
 	packet->ttl = ip->ttl;
 	packet->network_length = bpf_ntohs(ip->tot_len);
 	packet->dont_fragment = ip->frag_off & bpf_htons(IPV4_DONT_FRAGMENT);
-	packet->first_fragment = ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS);
 	packet->plain = ip->ihl == 5;
 	packet->transport_offset = NETWORK_OFFSET + ip->ihl * 4;
+	packet->flow.protocol = ip->protocol;
+	packet->datagram = ip->id;
+	/* No branch: the verifier would look at all that follows once for each side. */
+	packet->fragment = (bpf_ntohs(ip->frag_off) / IPV4_MORE_FRAGMENTS) & FRAGMENT_FIRST;
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET)) {
+		packet->fragment = FRAGMENT_LATER;
+		return -1;
+	}
 	return ip->protocol;
 }
 #endif
@@ -181,7 +207,7 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 		break;
 	case FAMILY_ICMP:
 		packet->icmp_error = is_icmp_error(*(const __u8 *)transport);
-		return packet->icmp_error && !packet->first_fragment;
+		return packet->icmp_error && packet->fragment == FRAGMENT_NONE;
 	default:
 		return false;
 	}
@@ -190,7 +216,10 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 	return true;
 }
 
-/* False: not for us. Reads nothing but `data` to `end`, so it serves both hooks. `packet` is zeroed but for its length. */
+/*
+ * False: not for us, or a later fragment, of which there is no more to know. Reads nothing but `data` to `end`, so it
+ * serves both hooks. `packet` is zeroed but for its length.
+ */
 static __always_inline bool parse(const void *data, const void *end, struct packet *packet)
 {
 	const struct ethhdr *ethernet = data;

@@ -259,6 +259,26 @@ struct affinity {
 };
 SIZED(struct affinity, 12, 12);
 
+/* A fragmented datagram on its way. */
+struct datagram {
+	struct address source;
+	struct address destination;
+	__be32 id;     /* IPv4's 16 bits are its first ones */
+	__u8 protocol; /* of IPv4 only */
+	__u8 zero[3];
+};
+SIZED(struct datagram, 16, 40);
+
+/* What a later fragment lacks to know its flow by. */
+struct datagram_flow {
+	__be16 source_port;
+	__be16 destination_port;
+	__u32 seen_tick; /* of the first fragment */
+	__u8 protocol;
+	__u8 zero[3];
+};
+SIZED(struct datagram_flow, 12, 12);
+
 enum socket_side {
 	SOCKET_SERVICE = 0,  /* where the program sends to; the peer is the endpoint that it gets */
 	SOCKET_ENDPOINT = 1, /* where answers come from; the peer is the service that the program knows */
@@ -307,7 +327,7 @@ enum drop_reason {
 	DROP_NO_MASQUERADE_ADDRESS, /* the way out has no address of this family */
 	DROP_CONNECTIONS_FULL,      /* the connection could not be recorded */
 	DROP_TOO_BIG,               /* answered with "fragmentation needed" or "packet too big" */
-	DROP_FRAGMENT,              /* a fragment to a service's address: it has no ports to go by */
+	DROP_FRAGMENT,              /* a later fragment of a datagram whose connection or endpoint is gone */
 	DROP_UNDEFINED_PORT,        /* refused: a cluster IP, and no service has that port */
 	DROP_UNALLOCATED,           /* in the range of cluster IPs, and no service has that address */
 	DROP_REASONS,

@@ -106,8 +106,12 @@ class Host:
 
     def checksum_errors(self) -> int:
         """How many packets this host dropped for a wrong checksum, all protocols and both families."""
+        return sum(value for name, value in self.counters().items() if name.endswith("InCsumErrors"))
 
-        def read() -> int:
+    def counters(self) -> dict[str, int]:
+        """The kernel's counters of this host, by names as Ip:FragCreates and Ip6FragCreates."""
+
+        def read() -> dict[str, int]:
             net = Path("/proc/thread-self/net")
             # snmp: pairs of lines, names and values, each after the protocol's name.
             lines = [line.split() for line in (net / "snmp").read_text().splitlines()]
@@ -120,6 +124,6 @@ class Host:
                 (name, int(value))
                 for name, value in (line.split() for line in (net / "snmp6").read_text().splitlines())
             ]
-            return sum(value for name, value in pairs if name.endswith("InCsumErrors"))
+            return dict(pairs)
 
         return self.call(read)

@@ -6,7 +6,7 @@ import struct
 
 from blixt_model.checksum import checksum, ones_sum, pseudo_header
 from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, TCP, TRANSPORT_SIZE
-from blixt_model.parse import ACK, FIN, RST, SYN, Packet
+from blixt_model.parse import ACK, FIN, RST, SYN, Fragment, Packet
 from blixt_model.tables import Changes, Counters, DropReason
 from blixt_model.ways import Circumstances, Outcome, Verdict
 
@@ -41,7 +41,7 @@ def answer_too_big(packet: Packet, mtu: int, now: Circumstances, changes: Change
 
 
 def answer_reset(packet: Packet, now: Circumstances, changes: Changes) -> Outcome:
-    if not _answerable(packet):
+    if not _answerable(packet) or packet.fragment is not Fragment.NONE:
         return Outcome(Verdict.DROP, packet.raw, changes)
     sequence, acknowledgement = struct.unpack_from("!II", packet.raw, packet.transport + 4)
     if packet.tcp_flags & ACK:
@@ -61,7 +61,14 @@ def _payload_bytes(packet: Packet) -> int:
 
 
 def _answerable(packet: Packet) -> bool:
-    return packet.is_plain and not (packet.protocol == TCP and packet.tcp_flags & RST)
+    if packet.protocol == TCP and packet.tcp_flags & RST:
+        return False
+    has_fragment_header_only = (
+        packet.family is not IPV4
+        and packet.fragment is Fragment.FIRST
+        and packet.transport == ETHERNET_SIZE + packet.family.header_size + 8
+    )
+    return packet.is_plain or has_fragment_header_only
 
 
 def _answer_error(
@@ -80,6 +87,8 @@ def _still_to_come(packet: Packet) -> int:
     A checksum left to the device holds the pseudo header's sum until then; with the real one, the transport's
     part of the quoted packet sums up to the complement of that.
     """
+    if packet.fragment is not Fragment.NONE:
+        return 0
     flow, transport = packet.flow, packet.raw[packet.transport :]
     length = _network_length(packet) - packet.family.header_size & 0xFFFFFFFF
     pseudo = ones_sum(flow.source + flow.destination + struct.pack("!II", length, flow.protocol))

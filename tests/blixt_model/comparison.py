@@ -161,6 +161,7 @@ class Comparison:
         expected.closed = list(self.tables.closed)
         expected.affinities = dict(self.tables.affinities)
         expected.loads = dict(self.tables.loads)
+        expected.fragments = dict(self.tables.fragments)
         expected.counters = dict(self.tables.counters)
         expected.drops = dict(self.tables.drops)
         expected.apply(outcome.changes)
@@ -169,6 +170,7 @@ class Comparison:
             or _table_difference("embryos", expected.embryos, self.kernel.embryos())
             or _table_difference("affinities", expected.affinities, self.kernel.affinities())
             or _table_difference("loads", expected.loads, self.kernel.loads(expected.loads))
+            or _table_difference("fragments", expected.fragments, self.kernel.fragments())
             or _table_difference("counters", expected.counters, self.kernel.counters())
             or _table_difference("drops", expected.drops, self.kernel.drops())
         )
@@ -210,6 +212,8 @@ class Comparison:
             self.kernel.write_closing(number % places, closing)
         for client, affinity in self.tables.affinities.items():
             self.kernel.write_affinity(client, affinity)
+        for datagram, first in self.tables.fragments.items():
+            self.kernel.write_fragment(datagram, first)
 
     def age_one(self, flow: Flow, ticks: int) -> None:
         self.tables.age_one(flow, ticks)

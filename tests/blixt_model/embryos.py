@@ -141,3 +141,12 @@ def endpoint_s_entry(embryo: Embryo) -> Connection:
         packets=embryo.answers,
         bytes=embryo.answer_bytes,
     )
+
+
+def entry_of(flow: Flow, now: Circumstances, tables: Tables) -> Connection | None:
+    """What an entry of `connections` for the flow would be, by its embryo, for those who only look."""
+    embryo = tables.embryos.get(flow)
+    if embryo is not None:
+        return endpoint_s_entry(embryo)
+    found = find(flow, now, tables)
+    return client_s_entry(*found) if found else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blixt_model import embryos
 from blixt_model.checksum import changed, changed_udp
 from blixt_model.family import CHECKSUM_AT, ICMP_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
-from blixt_model.parse import Packet
+from blixt_model.parse import FRAGMENT_HEADER, Packet
 from blixt_model.tables import Changes, Flow, Tables, Via, partner_of
 from blixt_model.translation import read16, replace_checksum, rewrite_network
 from blixt_model.ways import Circumstances, Outcome, Verdict, send, way_to
@@ -45,14 +45,8 @@ def translate_error(packet: Packet, now: Circumstances, tables: Tables) -> Outco
 
 def _translation(flow: Flow, now: Circumstances, tables: Tables) -> Flow | None:
     """What packets of the flow become, whether or not it is a connection."""
-    entry = tables.connections.get(flow)
-    if entry is not None:
-        return entry.becomes
-    embryo = tables.embryos.get(flow)
-    if embryo is not None:
-        return partner_of(embryo.flow)
-    found = embryos.find(flow, now, tables)
-    return partner_of(found[0]) if found else None
+    entry = tables.connections.get(flow) or embryos.entry_of(flow, now, tables)
+    return entry.becomes if entry else None
 
 
 def _quoted(packet: Packet) -> _Quoted | None:
@@ -69,23 +63,30 @@ def _quoted(packet: Packet) -> _Quoted | None:
         if raw[network] >> 4 != 6:
             return None
         protocol = raw[network + 6]
+        if protocol == FRAGMENT_HEADER:
+            if read16(raw, transport + 2) & 0xFFF8 or len(raw) < transport + 16:
+                return None
+            protocol, transport = raw[transport], transport + 8
     if protocol not in TRANSPORT_SIZE:
         return None
     source = network + family.source_at
     middle = source + family.address_size
     ports = struct.unpack_from("!HH", raw, transport)
-    flow = Flow(raw[source:middle], raw[middle:transport], ports[0], ports[1], protocol)
+    destination = raw[middle : middle + family.address_size]
+    flow = Flow(raw[source:middle], destination, ports[0], ports[1], protocol)
     return _Quoted(flow, network, transport)
 
 
 def _rewrite_quoted(frame: bytearray, packet: Packet, quoted: _Quoted, to: Flow) -> None:
-    start = quoted.network + packet.family.source_at
-    old = bytes(frame[start : quoted.transport + 4])
-    new = to.source + to.destination + struct.pack("!HH", to.source_port, to.destination_port)
-    frame[start : quoted.transport + 4] = new
+    start, end = quoted.network + packet.family.source_at, quoted.network + packet.family.header_size
+    ports = slice(quoted.transport, quoted.transport + 4)
+    old, new = bytes(frame[start:end]), to.source + to.destination
+    frame[start:end] = new
     if packet.family is IPV4:
         at = quoted.network + 10
-        replace_checksum(frame, at, changed(read16(frame, at), old[:8], new[:8]))
+        replace_checksum(frame, at, changed(read16(frame, at), old, new))
+    old, new = old + frame[ports], new + struct.pack("!HH", to.source_port, to.destination_port)
+    frame[ports] = new[-4:]
     at = quoted.transport + CHECKSUM_AT[quoted.flow.protocol]
     if quoted.flow.protocol == UDP:
         replace_checksum(frame, at, changed_udp(read16(frame, at), old, new))

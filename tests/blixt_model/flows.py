@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from blixt_model import embryos, loads
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refuse_vacant
-from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
+from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.kernel_flows import kernel_answers_with, kernel_has
-from blixt_model.parse import FIN, RST, Packet
+from blixt_model.parse import FIN, RST, Fragment, Packet
 from blixt_model.ports import is_closed, is_idle, is_over, key_state, own_partner, source_ports
 from blixt_model.tables import (
     CLOSED_BY_BOTH,
@@ -21,11 +22,13 @@ from blixt_model.tables import (
     Connection,
     ConnectionFlag,
     Counters,
+    Datagram,
     DeviceFlag,
     DropReason,
     Embryo,
     Endpoint,
     EndpointFlag,
+    FirstFragment,
     Flow,
     Frontend,
     KeyState,
@@ -41,7 +44,7 @@ from blixt_model.tables import (
     Way,
     partner_of,
 )
-from blixt_model.translation import translate
+from blixt_model.translation import translate, translate_addresses
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, send, way_to
 
 CLOSING_TICKS = 2
@@ -49,8 +52,12 @@ CLOSING_TICKS = 2
 ENDED = CLOSED_BY_BOTH | ConnectionFlag.RESET
 
 
+#: For so long a first fragment is remembered.
+FRAGMENT_TICKS = 30
+
+
 def handle_flow(packet: Packet, now: Circumstances, tables: Tables) -> Outcome:
-    """TCP or UDP with its ports in sight: rules 2 and 3."""
+    """TCP or UDP with its ports in sight, and later fragments: rules 2, 3 and 11."""
     return _Handling(packet, now, tables).outcome()
 
 
@@ -74,11 +81,13 @@ class _Handling:
     def outcome(self) -> Outcome:
         if self.packet.ttl <= 1:
             return self._next()
+        if self.packet.fragment is Fragment.LATER:
+            return self._later_fragment()
         entry = self._connection(self.packet.flow)
-        if self.packet.is_fragment:
-            if entry is None and self._is_the_kernel_s():
-                return self._next()
-            return self._fragment(known=entry is not None or self._embryo(self.packet.flow) is not None)
+        if self.packet.fragment is Fragment.FIRST and (
+            entry is not None or self._service() is not None or self._embryo(self.packet.flow) is not None
+        ):
+            self._remember_first_fragment()
         return self._new_flow() if entry is None else self._known_flow(entry)
 
     def _next(self) -> Outcome:
@@ -107,11 +116,6 @@ class _Handling:
     def _live_endpoint(self, index: int, generation: int) -> Endpoint | None:
         endpoint = self.tables.endpoints.get(index)
         return endpoint if endpoint and endpoint.live and endpoint.generation == generation else None
-
-    def _fragment(self, *, known: bool) -> Outcome:
-        if known or self._service() is not None:
-            return drop(self.packet, DropReason.FRAGMENT, self.changes)
-        return self._next()
 
     # Rule 2
 
@@ -188,12 +192,7 @@ class _Handling:
     def _carry(self, entry: Connection, way: Way) -> Outcome:
         """Remember, count, translate, send."""
         flags = self._tcp_flags(is_reply=entry.is_reply)
-        self.changes.connections[self.packet.flow] = replace(
-            entry,
-            flags=entry.flags | flags,
-            packets=entry.packets + 1,
-            bytes=entry.bytes + self.packet.length,
-        )
+        self._count(replace(entry, flags=entry.flags | flags))
         partner = own_partner(self.packet.flow, entry, self._connection)
         is_closing = not is_over(entry.flags) and is_over(entry.flags | flags)
         if is_closing and (entry.is_reply or not flags & ConnectionFlag.RESET):
@@ -205,7 +204,6 @@ class _Handling:
         client_s = partner if entry.is_reply else entry
         if client_s is not None and is_over(client_s.flags | flags):
             self._count_over(client_s)
-        self.changes.count(entry.service, traffic(entry, self.packet))
         return self._translated(entry.becomes, way)
 
     def _take_place(self, client: Flow) -> None:
@@ -289,6 +287,12 @@ class _Handling:
         self.changes.count(embryo.service, Counters(packets_out=1, bytes_out=self.packet.length))
         return self._translated(becomes, way_on)
 
+    def _count(self, entry: Connection) -> None:
+        self.changes.connections[self.packet.flow] = replace(
+            entry, packets=entry.packets + 1, bytes=entry.bytes + self.packet.length
+        )
+        self.changes.count(entry.service, traffic(entry, self.packet))
+
     def _tcp_flags(self, *, is_reply: bool) -> int:
         flags = 0
         if self.packet.tcp_flags & RST:
@@ -296,6 +300,59 @@ class _Handling:
         if self.packet.tcp_flags & FIN:
             flags |= ConnectionFlag.FIN_ENDPOINT if is_reply else ConnectionFlag.FIN_CLIENT
         return flags
+
+    # Rule 11
+
+    def _datagram(self) -> Datagram:
+        flow = self.packet.flow
+        protocol = flow.protocol if self.packet.family is IPV4 else 0
+        return Datagram(flow.source, flow.destination, self.packet.identification, protocol)
+
+    def _remember_first_fragment(self) -> None:
+        flow = self.packet.flow
+        self.changes.fragments[self._datagram()] = FirstFragment(
+            flow.source_port, flow.destination_port, flow.protocol, self.now.tick
+        )
+
+    def _later_fragment(self) -> Outcome:
+        first = self.tables.fragments.get(self._datagram())
+        if first is None or self.now.tick - first.seen_tick > FRAGMENT_TICKS:
+            return self._next()
+        whose = replace(
+            self.packet.flow,
+            source_port=first.source_port,
+            destination_port=first.destination_port,
+            protocol=first.protocol,
+        )
+        self.packet = replace(self.packet, flow=whose)
+        entry = self._connection(whose)
+        if entry is not None and not (
+            entry.is_reply or self._live_endpoint(entry.endpoint, entry.generation)
+        ):
+            return drop(self.packet, DropReason.FRAGMENT, self.changes)
+        if entry is None:
+            return self._later_fragment_by_embryo()
+        if entry.seen_tick != self.now.tick:
+            entry = self._refresh(entry)
+        return self._carry_later(entry.becomes, entry.way, lambda: self._count(entry))
+
+    def _later_fragment_by_embryo(self) -> Outcome:
+        """Nothing of the flow changes."""
+        entry = embryos.entry_of(self.packet.flow, self.now, self.tables)
+        if entry is None:
+            return self._next()
+        way = way_to(entry.becomes.destination, self.now, self.tables)
+        counted = traffic(entry, self.packet)
+        return self._carry_later(entry.becomes, way, lambda: self.changes.count(entry.service, counted))
+
+    def _carry_later(self, becomes: Flow, way: Way, count: Callable[[], None]) -> Outcome:
+        if way.mtu and self.packet.length > way.mtu:
+            if self.packet.dont_fragment:
+                return drop(self.packet, DropReason.TOO_BIG, self.changes)
+            way = Way()
+        count()
+        frame = translate_addresses(self.packet, becomes, lower_ttl=way.via != Via.STACK)
+        return send(frame, way, self.now, self.changes)
 
     # Rule 3
 

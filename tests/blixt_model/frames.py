@@ -37,6 +37,8 @@ class Shape:
     dont_fragment: bool = False
     #: IPv4: (offset in units of 8 bytes, more follow); IPv6 by a fragment header among `extensions`.
     fragment: tuple[int, bool] = (0, False)
+    #: As it stands in the header; IPv4 takes the first two bytes.
+    identification: bytes = b"BBBB"
     padding: int = 0
 
 
@@ -99,11 +101,11 @@ def _ipv4(shape: Shape, protocol: int, body: int) -> bytes:
     fragment = offset | more << 13 | shape.dont_fragment << 14
     first = 0x40 | (20 + len(shape.options)) // 4
     header = struct.pack(
-        "!BBHHHBBH4s4s",
+        "!BBH2sHBBH4s4s",
         first,
         shape.tos,
         length,
-        0x4242,
+        shape.identification[:2],
         fragment,
         shape.ttl,
         protocol,
@@ -121,7 +123,7 @@ def _ipv6(shape: Shape, protocol: int, body: int) -> bytes:
     for following, (number, units) in zip(numbers[1:], shape.extensions, strict=True):
         if number == FRAGMENT_HEADER:
             offset, more = shape.fragment
-            chain += struct.pack("!BBHI", following, 0, offset << 3 | more, 0x42424242)
+            chain += struct.pack("!BBH4s", following, 0, offset << 3 | more, shape.identification)
         else:
             chain += struct.pack("!BBHI", following, units, 0x0104, 0) + bytes(8 * units)
     return (

@@ -31,9 +31,11 @@ from blixt_model.tables import (
     AffinityKey,
     Closing,
     Counters,
+    Datagram,
     DropReason,
     Embryo,
     Endpoint,
+    FirstFragment,
     Flow,
     Frontend,
     Load,
@@ -45,11 +47,12 @@ from blixt_model.tables import (
 from blixt_model.ways import Hook, Settings
 
 CONNECTIONS, EMBRYOS, AFFINITIES, SLOTS, ENDPOINTS, SERVICES = 1024, 1024, 256, 128, 16, 16
-MAGLEV_PARTS = 32
+FRAGMENTS, MAGLEV_PARTS = 512, 32
 _ENTRIES = {
     "connections": CONNECTIONS,
     "embryos": EMBRYOS,
     "affinities": AFFINITIES,
+    "fragments": FRAGMENTS,
     "slots": SLOTS,
     "maglev": MAGLEV_PARTS,
     "endpoints": ENDPOINTS,
@@ -187,6 +190,7 @@ class Kernel:
             "connections": (self.layout.flow_format.size, self.layout.connection_format.size),
             "embryos": (self.layout.flow_format.size, self.layout.embryo_format.size),
             "affinities": (self.layout.affinity_key_format.size, 12),
+            "fragments": (self.layout.datagram_format.size, 12),
             "slots": (4, 12),
             "maglev": (4, 64),
             "loads": (4, 8),
@@ -233,7 +237,7 @@ class Kernel:
 
     def reset(self, tables: Tables) -> None:
         """Everything of an earlier world goes; `tables`, which have no connections yet, come."""
-        for name in ("connections", "embryos", "affinities", "services", "devices"):
+        for name in ("connections", "embryos", "affinities", "fragments", "services", "devices"):
             self._tables[name].clear()
         self._clear_trie("source_ranges")
         self._clear_trie("vacancies")
@@ -348,6 +352,14 @@ class Kernel:
 
     def write_affinity(self, key: AffinityKey, affinity: Affinity) -> None:
         self._tables["affinities"].write(self.layout.affinity_key(key), self.layout.affinity(affinity))
+
+    def fragments(self) -> dict[Datagram, FirstFragment]:
+        layout = self.layout
+        found = self._tables["fragments"].read()
+        return {layout.to_datagram(key): layout.to_first_fragment(value) for key, value in found.items()}
+
+    def write_fragment(self, key: Datagram, first: FirstFragment) -> None:
+        self._tables["fragments"].write(self.layout.datagram(key), self.layout.first_fragment(first))
 
     def counters(self) -> dict[int, Counters]:
         """Of services that have counted anything."""

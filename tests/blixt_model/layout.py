@@ -11,9 +11,11 @@ from blixt_model.tables import (
     Affinity,
     AffinityKey,
     Connection,
+    Datagram,
     Device,
     Embryo,
     Endpoint,
+    FirstFragment,
     Flow,
     Frontend,
     Service,
@@ -28,6 +30,8 @@ from blixt_model.tables import (
 _CONNECTION = "{a}s{a}s2s2s4xIIIIIIHH6s6sQQ"
 _EMBRYO = "{a}s{a}s2s2s5IIHH6s6sHBBII"
 
+_FIRST_FRAGMENT = struct.Struct("<4sIB3x")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -40,6 +44,7 @@ class Layout:
     device_format: struct.Struct
     range_format: struct.Struct
     affinity_key_format: struct.Struct
+    datagram_format: struct.Struct
     connection_format: struct.Struct
     embryo_format: struct.Struct
 
@@ -54,6 +59,7 @@ class Layout:
             device_format=struct.Struct(f"<{a}sI"),
             range_format=struct.Struct(f"<I4s{a}s"),
             affinity_key_format=struct.Struct(f"<I{a}s"),
+            datagram_format=struct.Struct(f"<{a}s{a}s4sB3x"),
             connection_format=struct.Struct("<" + _CONNECTION.format(a=a)),
             embryo_format=struct.Struct("<" + _EMBRYO.format(a=a)),
         )
@@ -118,6 +124,22 @@ class Layout:
 
     def to_affinity(self, raw: bytes) -> Affinity:
         return Affinity(*struct.unpack("<III", raw))
+
+    def datagram(self, key: Datagram) -> bytes:
+        return self.datagram_format.pack(key.source, key.destination, key.identification, key.protocol)
+
+    def to_datagram(self, raw: bytes) -> Datagram:
+        source, destination, identification, protocol = self.datagram_format.unpack(raw)
+        # The kernel's field is as long as IPv6's.
+        return Datagram(source, destination, identification[: 2 if self.address == 4 else 4], protocol)
+
+    def first_fragment(self, first: FirstFragment) -> bytes:
+        ports = port(first.source_port) + port(first.destination_port)
+        return _FIRST_FRAGMENT.pack(ports, first.seen_tick, first.protocol)
+
+    def to_first_fragment(self, raw: bytes) -> FirstFragment:
+        ports, seen_tick, protocol = _FIRST_FRAGMENT.unpack(raw)
+        return FirstFragment(to_port(ports[:2]), to_port(ports[2:]), protocol, seen_tick)
 
     def to_connection(self, raw: bytes, protocol: int) -> Connection:
         (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 
 from blixt_model.family import ETHERNET_SIZE, ICMP_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP, Family
 from blixt_model.tables import Flow
@@ -18,9 +19,21 @@ FARTHEST_TRANSPORT = 240
 MORE_FRAGMENTS, DONT_FRAGMENT = 0x2000, 0x4000
 
 
+class Fragment(Enum):
+    """NONE: all of a datagram, an IPv6 atomic fragment too."""
+
+    NONE = "whole"
+    FIRST = "first"
+    LATER = "later"
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A frame and where its parts are. `flow` has port numbers only for TCP and UDP."""
+    """A frame and where its parts are.
+
+    `flow` has port numbers only for TCP and UDP; of a later fragment nothing is looked at behind the header
+    that says that it is one.
+    """
 
     raw: bytes
     family: Family
@@ -29,7 +42,9 @@ class Packet:
     transport: int
     ttl: int
     dont_fragment: bool
-    is_fragment: bool
+    fragment: Fragment = Fragment.NONE
+    #: Of a fragment: what all fragments of a datagram have in common, as it stands in the header.
+    identification: bytes = b""
     #: TCP's flags, ICMP's type.
     tcp_flags: int = 0
     icmp_type: int = 0
@@ -56,9 +71,9 @@ class Packet:
 class _Network:
     transport: int
     protocol: int
-    is_fragment: bool
-    is_later_fragment: bool
     dont_fragment: bool
+    fragment: Fragment = Fragment.NONE
+    identification: bytes = b""
 
 
 def parse(raw: bytes, family: Family) -> Packet | None:
@@ -68,8 +83,10 @@ def parse(raw: bytes, family: Family) -> Packet | None:
     if raw[ETHERNET_SIZE] >> 4 != family.version:
         return None
     network = _ipv4(raw) if family is IPV4 else _ipv6(raw)
-    if network is None or network.is_later_fragment:
+    if network is None:
         return None
+    if network.fragment is Fragment.LATER:
+        return _packet(raw, family, network, ports=(0, 0))
     return _transport(raw, family, network)
 
 
@@ -81,29 +98,40 @@ def _ipv4(raw: bytes) -> _Network | None:
     return _Network(
         transport=ETHERNET_SIZE + header_length,
         protocol=raw[ETHERNET_SIZE + 9],
-        is_fragment=bool(fragment & MORE_FRAGMENTS),
-        is_later_fragment=bool(fragment & 0x1FFF),
         dont_fragment=bool(fragment & DONT_FRAGMENT),
+        fragment=_kind(offset=fragment & 0x1FFF, more=fragment & MORE_FRAGMENTS),
+        identification=raw[ETHERNET_SIZE + 4 : ETHERNET_SIZE + 6],
     )
+
+
+def _kind(offset: int, more: int) -> Fragment:
+    if offset:
+        return Fragment.LATER
+    return Fragment.FIRST if more else Fragment.NONE
 
 
 def _ipv6(raw: bytes) -> _Network | None:
     at = ETHERNET_SIZE + 40
     protocol = raw[ETHERNET_SIZE + 6]
-    fragment: int | None = None
+    kind, identification = Fragment.NONE, b""
     skipped = 0
     while protocol in EXTENSION_HEADERS or protocol == FRAGMENT_HEADER:
-        if skipped == MOST_EXTENSION_HEADERS or fragment is not None or len(raw) < at + 8:
+        if skipped == MOST_EXTENSION_HEADERS or len(raw) < at + 8:
             return None
         skipped += 1
         if protocol == FRAGMENT_HEADER:
+            if identification or at > ETHERNET_SIZE + FARTHEST_TRANSPORT:
+                return None
             fragment = int.from_bytes(raw[at + 2 : at + 4], "big")
+            kind, identification = _kind(fragment & 0xFFF8, fragment & 1), raw[at + 4 : at + 8]
             protocol, at = raw[at], at + 8
+            if kind is Fragment.LATER:
+                return _Network(at, 0, True, kind, identification)
         else:
             protocol, at = raw[at], at + 8 * (raw[at + 1] + 1)
     if at > ETHERNET_SIZE + FARTHEST_TRANSPORT:
         return None
-    return _Network(at, protocol, fragment is not None, bool((fragment or 0) & 0xFFF8), True)
+    return _Network(at, protocol, True, kind, identification)
 
 
 def _transport(raw: bytes, family: Family, network: _Network) -> Packet | None:
@@ -112,25 +140,25 @@ def _transport(raw: bytes, family: Family, network: _Network) -> Packet | None:
     if needed is None or len(raw) < at + needed:
         return None
     has_ports = protocol in (TCP, UDP)
-    if not has_ports and (network.is_fragment or raw[at] not in family.error_types):
+    if has_ports:
+        ports = (int.from_bytes(raw[at : at + 2], "big"), int.from_bytes(raw[at + 2 : at + 4], "big"))
+        packet = _packet(raw, family, network, ports)
+        return replace(packet, tcp_flags=raw[at + 13]) if protocol == TCP else packet
+    if network.fragment is not Fragment.NONE or raw[at] not in family.error_types:
         return None
+    return replace(_packet(raw, family, network, (0, 0)), icmp_type=raw[at])
+
+
+def _packet(raw: bytes, family: Family, network: _Network, ports: tuple[int, int]) -> Packet:
     source = ETHERNET_SIZE + family.source_at
     middle = source + family.address_size
-    flow = Flow(
-        source=raw[source:middle],
-        destination=raw[middle : middle + family.address_size],
-        source_port=int.from_bytes(raw[at : at + 2], "big") if has_ports else 0,
-        destination_port=int.from_bytes(raw[at + 2 : at + 4], "big") if has_ports else 0,
-        protocol=protocol,
-    )
     return Packet(
         raw=raw,
         family=family,
-        flow=flow,
-        transport=at,
+        flow=Flow(raw[source:middle], raw[middle : middle + family.address_size], *ports, network.protocol),
+        transport=network.transport,
         ttl=raw[ETHERNET_SIZE + family.ttl_at],
         dont_fragment=network.dont_fragment,
-        is_fragment=network.is_fragment,
-        tcp_flags=raw[at + 13] if protocol == TCP else 0,
-        icmp_type=0 if has_ports else raw[at],
+        fragment=network.fragment,
+        identification=network.identification,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from blixt_model.errors import translate_error
 from blixt_model.family import ETHERNET_SIZE, TCP, UDP
 from blixt_model.flows import fits, handle_flow, traffic
-from blixt_model.parse import FIN, RST, SYN, Packet, parse
+from blixt_model.parse import FIN, RST, SYN, Fragment, Packet, parse
 from blixt_model.tables import Changes, Connection, Tables, Via
 from blixt_model.translation import translate
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, XdpVerdict
@@ -23,7 +23,7 @@ def process(raw: bytes, now: Circumstances, tables: Tables) -> Outcome:
     was_handled = now.hook is Hook.NODE_EGRESS and now.came_in_by in tables.devices
     if packet is None or was_handled:
         return Outcome(Verdict.NEXT, raw)
-    if packet.protocol in (TCP, UDP):
+    if packet.protocol in (TCP, UDP) or packet.fragment is Fragment.LATER:
         return handle_flow(packet, now, tables)
     return translate_error(packet, now, tables)
 
@@ -34,7 +34,9 @@ def _is_for_another_host(raw: bytes, mac: bytes) -> bool:
 
 
 def _fast_path(packet: Packet | None, now: Circumstances, tables: Tables) -> Outcome | None:
-    if packet is None or packet.protocol not in (TCP, UDP) or not packet.is_plain or packet.is_fragment:
+    if packet is None or packet.protocol not in (TCP, UDP) or not packet.is_plain:
+        return None
+    if packet.fragment is not Fragment.NONE:
         return None
     entry = tables.connections.get(packet.flow)
     if entry is None or packet.ttl <= 1 or packet.tcp_flags & (SYN | FIN | RST):

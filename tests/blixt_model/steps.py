@@ -63,6 +63,8 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
     if kind >= 25 and known:
         key, entry = known[choices.below(256) % len(known)]
         return _at_hook(choices, _error(choices, world, key, entry.becomes))
+    if kind == 24 and tables.fragments:
+        return _at_hook(choices, _later_fragment(choices, world.family, tables))
     if kind >= 13 and known:
         key, entry = known[choices.below(256) % len(known)]
         preferred = _HOOKS_OF_REPLIES if entry.is_reply else _HOOKS_OF_CLIENTS
@@ -116,10 +118,33 @@ def _at_hook(choices: Choices, raw: bytes, hooks: tuple[Hook, ...] = tuple(Hook)
     return Sent(hook, device, raw, came_in_by, gso_size)
 
 
+def _later_fragment(choices: Choices, family: Family, tables: Tables) -> bytes:
+    """Mostly of a datagram whose first fragment was here."""
+    remembered = list(tables.fragments.items())
+    datagram, first = remembered[choices.below(256) % len(remembered)]
+    protocol = UDP if choices.rarely(12) else first.protocol
+    identification = b"\x42\x43" * 2 if choices.rarely(12) else datagram.identification
+    shape = Shape(
+        family,
+        Flow(datagram.source, datagram.destination, 1, 2, protocol),
+        payload=_payload(choices.one_of((0, 100, 1372, 1373, 1280, 560, 1492))),
+        ttl=choices.one_of((64, 64, 64, 64, 1, 2, 0)),
+        fragment=(choices.one_of((185, 1, 0x1FFF, 3)), bool(choices.below(2))),
+        identification=identification,
+        dont_fragment=choices.rarely(3),
+    )
+    if family is IPV4:
+        return frame(replace(shape, options=b"\x94\x04\x00\x00" * choices.one_of((0, 0, 0, 1))))
+    before = ((0, 0),) if choices.rarely(6) else ()
+    after = ((60, 1),) if choices.rarely(6) else ()
+    return frame(_short_enough(replace(shape, extensions=(*before, (FRAGMENT_HEADER, 0), *after))))
+
+
 def _packet(choices: Choices, family: Family, flow: Flow, flags: tuple[int, ...]) -> bytes:
     shape = Shape(
         family,
         flow,
+        identification=choices.one_of((b"BBBB", b"CCCC", b"BBBB")),
         payload=_payload(choices.one_of(_LENGTHS)),
         tcp_flags=choices.one_of(flags),
         dont_fragment=choices.below(3) == 0,
@@ -160,7 +185,7 @@ def _with_headers(choices: Choices, shape: Shape) -> Shape:
     kind = choices.below(3)
     if shape.family is IPV4:
         if kind:
-            fragment = choices.one_of(((0, True), (3, True), (185, False), (0x1000, False)))
+            fragment = choices.one_of(((0, True), (0, True), (3, True), (185, False), (0x1000, False)))
             shape = replace(shape, fragment=fragment, dont_fragment=choices.rarely(4))
         if kind != 1:
             shape = replace(shape, options=b"\x94\x04\x00\x00" * (1 + choices.below(10)))
@@ -170,7 +195,7 @@ def _with_headers(choices: Choices, shape: Shape) -> Shape:
     if kind == 1:
         chain = []
     if kind:
-        at = choices.one_of((len(chain), len(chain), 0))
+        at = choices.one_of((len(chain), len(chain), 0, 0))
         chain.insert(at, (FRAGMENT_HEADER, 0))
         shape = replace(shape, fragment=choices.one_of(((0, True), (0, False), (3, True), (185, False))))
     return _short_enough(replace(shape, extensions=tuple(chain)))

@@ -266,6 +266,26 @@ class Affinity:
 
 
 @dataclass(frozen=True, slots=True)
+class Datagram:
+    """One that is on its way in fragments. `protocol` is 0 in IPv6."""
+
+    source: bytes
+    destination: bytes
+    identification: bytes
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFragment:
+    """What a datagram's first fragment told."""
+
+    source_port: int
+    destination_port: int
+    protocol: int
+    seen_tick: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
     connections: int = 0
     refused: int = 0
@@ -366,6 +386,7 @@ class Changes:
     closed: Closing | None = None
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
     loads: dict[int, Load] = field(default_factory=dict)
+    fragments: dict[Datagram, FirstFragment] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: list[DropReason] = field(default_factory=list)
     keys: list[KeyTried] = field(default_factory=list)
@@ -393,6 +414,7 @@ class Tables:
     #: All that were over, in this order.
     closed: list[Closing] = field(default_factory=list)
     affinities: dict[AffinityKey, Affinity] = field(default_factory=dict)
+    fragments: dict[Datagram, FirstFragment] = field(default_factory=dict)
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: dict[DropReason, int] = field(default_factory=dict)
     opening: Opening = Opening.ALL
@@ -446,6 +468,7 @@ class Tables:
             self.closed.append(changes.closed)
         self.affinities.update(changes.affinities)
         self.loads.update(changes.loads)
+        self.fragments.update(changes.fragments)
         for service, more in changes.counters.items():
             self.counters[service] = self.counters.get(service, Counters()).plus(more)
         for reason in changes.drops:
@@ -472,6 +495,8 @@ class Tables:
         self.closed = [replace(closing, tick=closing.tick - ticks) for closing in self.closed]
         for key, affinity in self.affinities.items():
             self.affinities[key] = replace(affinity, seen_tick=affinity.seen_tick - ticks)
+        for datagram, first in self.fragments.items():
+            self.fragments[datagram] = replace(first, seen_tick=first.seen_tick - ticks)
 
     def age_one(self, flow: Flow, ticks: int) -> None:
         connection = self.connections[flow]

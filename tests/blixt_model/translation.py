@@ -26,6 +26,13 @@ def translate(packet: Packet, to: Flow, *, lower_ttl: bool) -> bytes:
     return bytes(frame)
 
 
+def translate_addresses(packet: Packet, to: Flow, *, lower_ttl: bool) -> bytes:
+    """A later fragment as part of `to`: the transport's checksum is in the first one."""
+    frame = bytearray(packet.raw)
+    rewrite_network(frame, packet, to.source + to.destination, lower_ttl=lower_ttl)
+    return bytes(frame)
+
+
 def rewrite_network(frame: bytearray, packet: Packet, addresses: bytes, *, lower_ttl: bool) -> None:
     family = packet.family
     network = ETHERNET_SIZE

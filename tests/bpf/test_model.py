@@ -95,7 +95,8 @@ def test_no_frame_is_too_strange(family: Family, hook: Hook, tail: bytes) -> Non
         (((FRAGMENT_HEADER, 0),), True),
         (((60, 0),) * 5 + ((FRAGMENT_HEADER, 0),), True),
         (((60, 0),) * 6 + ((FRAGMENT_HEADER, 0),), False),
-        (((FRAGMENT_HEADER, 0), (60, 0)), False),
+        (((FRAGMENT_HEADER, 0), (60, 0)), True),
+        (((FRAGMENT_HEADER, 0), (60, 0), (FRAGMENT_HEADER, 0)), False),
     ],
 )
 def test_extension_headers_are_skipped_up_to_a_limit(

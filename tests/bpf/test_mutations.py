@@ -27,7 +27,7 @@ from blixt_model.ways import Settings
 pytestmark = [pytest.mark.bpf, pytest.mark.timeout(300)]
 
 SOURCES = Path(__file__).parents[2] / "bpf"
-MOST_PACKETS = 100_000
+MOST_PACKETS = 150_000
 CONTROL_PACKETS = 1_500
 
 
@@ -47,6 +47,30 @@ MUTATIONS = (
     Mutation("one-extension-less", "packet.h", "MAX_EXTENSION_HEADERS 6", "MAX_EXTENSION_HEADERS 5", IPV6),
     Mutation("farther-transport", "packet.h", "NETWORK_OFFSET + 240", "NETWORK_OFFSET + 248", IPV6),
     Mutation("another-host's-frames", "blixt.bpf.c", "skb->pkt_type == PACKET_OTHERHOST", "false"),
+    Mutation(
+        "atomic-is-first", "packet.h", "(header->fragment_offset & bpf_htons(IPV6_MORE_FRAGMENTS))", "1", IPV6
+    ),
+    Mutation("any-datagram", "fragment.h", "key->id = packet->datagram;", "key->id = 0;"),
+    Mutation("datagram-of-a-protocol", "fragment.h", "ADDRESS_WORDS == 1 ?", "1 ?", IPV6),
+    Mutation("datagram-of-any-protocol", "fragment.h", "ADDRESS_WORDS == 1 ?", "0 ?"),
+    Mutation("datagram-longer", "fragment.h", "FRAGMENT_TICKS 30", "FRAGMENT_TICKS 31"),
+    Mutation("datagram-kept", "fragment.h", "&key, &flow, BPF_ANY", "&key, &flow, BPF_NOEXIST"),
+    Mutation("datagram-of-a-known-flow", "balance.h", "(entry || find_service(&packet.flow) ||", "(entry ||"),
+    Mutation(
+        "later-to-any-endpoint",
+        "balance.h",
+        "return !is_reply(entry) && !same_endpoint(entry->endpoint, entry->generation);",
+        "return false;",
+    ),
+    Mutation("later-never-too-big", "balance.h", "if (cut && packet->dont_fragment)", "if (false)"),
+    Mutation("later-with-an-old-way", "balance.h", "entry->seen_tick != tick && !is_orphan(entry)", "false"),
+    Mutation("later-s-hop", "fragment.h", "bool hop = via != VIA_STACK;", "bool hop = true;"),
+    Mutation(
+        "fragment-reset",
+        "answer.h",
+        "packet->fragment == FRAGMENT_NONE ? answer_reset",
+        "true ? answer_reset",
+    ),
     Mutation("short-ttl-goes-on", "balance.h", "packet.ttl <= 1", "packet.ttl < 1"),
     Mutation(
         "generation-not-checked", "endpoint.h", "endpoint && endpoint->generation == generation", "endpoint"
@@ -242,8 +266,8 @@ MUTATIONS = (
     Mutation(
         "service-forgotten-by-any-packet",
         "balance.h",
-        " && (opens(packet) || packet->flow.protocol == IPPROTO_UDP))",
-        ")",
+        "if (opens(packet) || packet->flow.protocol == IPPROTO_UDP)\n",
+        "if (true)\n",
     ),
     Mutation("service-forgotten-while-open", "embryo.h", "return !is_over(answer->flags);", "return false;"),
     Mutation(

@@ -12,7 +12,6 @@ from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
     ICMPv6TimeExceeded,
     IPv6ExtHdrDestOpt,
-    IPv6ExtHdrFragment,
 )
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
@@ -81,24 +80,6 @@ def test_options_and_extension_headers_are_skipped(scene: Scene) -> None:
 
     outcome = scene.send(packet(scene.names.vip, port_of(POD), 64))
     assert outcome.packet == to_pod(packet(scene.names.pod, 8080, 63))
-
-
-def test_a_first_fragment_to_a_service_is_dropped(scene: Scene) -> None:
-    transport = UDP(sport=33000, dport=port_of(POD)) / Raw(bytes(32))
-    if scene.family is IPV4:
-        packet = scene.ip(scene.names.client, scene.names.vip, flags="MF") / transport
-    else:
-        packet = scene.ip(scene.names.client, scene.names.vip) / IPv6ExtHdrFragment(m=1) / transport
-    assert_dropped(scene.send(packet), DropReason.FRAGMENT)
-
-
-def test_a_later_fragment_goes_on(scene: Scene) -> None:
-    if scene.family is IPV4:
-        packet = scene.ip(scene.names.client, scene.names.vip, frag=3, proto=17) / Raw(bytes(32))
-    else:
-        header = IPv6ExtHdrFragment(offset=3, nh=17)
-        packet = scene.ip(scene.names.client, scene.names.vip) / header / Raw(bytes(32))
-    assert_next_untouched(scene.send(packet), packet)
 
 
 @pytest.mark.parametrize("ttl", [0, 1])

@@ -94,7 +94,7 @@ DROP_WORDS: Final = {
     DropReason.NO_MASQUERADE_ADDRESS: "dropped: the way out has no address of this family",
     DropReason.CONNECTIONS_FULL: "dropped: the connection could not be recorded",
     DropReason.TOO_BIG: "answered: the packet is too big for the way on",
-    DropReason.FRAGMENT: "dropped: a fragment to a service's address",
+    DropReason.FRAGMENT: "dropped: a later fragment of a datagram whose connection or endpoint is gone",
     DropReason.UNDEFINED_PORT: "refused: no service has that port of a cluster IP",
     DropReason.UNALLOCATED: "dropped: no service has that cluster IP",
 }

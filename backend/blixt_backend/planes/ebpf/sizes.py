@@ -38,6 +38,7 @@ class Sizes:
             "hints": self.embryos,
             "closings": self.closings,
             "affinities": max(self.connections // 8, 1),
+            "fragments": max(self.connections // 32, 1),
             "sockets": max(self.connections // 4, 1),
         }
 
@@ -55,5 +56,6 @@ OPTION_OF = {
     "connections": "--max-connections",
     "embryos": "--max-embryos",
     "affinities": "--max-connections",
+    "fragments": "--max-connections",
     "sockets": "--max-connections",
 }
