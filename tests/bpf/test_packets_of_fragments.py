@@ -284,6 +284,18 @@ def test_an_error_about_a_first_fragment_comes_home(scene: Scene) -> None:
     assert outcome.packet == to_router(scene.ip(names.vip, names.client, 63) / error / Raw(bytes(quoted)))
 
 
+def test_an_error_about_a_later_fragment_goes_on(scene: Scene) -> None:
+    """It quotes no ports, whatever stands where a first fragment has them."""
+    names = scene.names
+    left = bytearray(scene.send(pieces_of(scene, REMOTE)[0]).packet[14:])
+    offset = 6 if scene.family is IPV4 else 42
+    field = int.from_bytes(left[offset : offset + 2], "big") + (1 if scene.family is IPV4 else 8)
+    left[offset : offset + 2] = field.to_bytes(2, "big")
+    error: Packet = ICMP(type=11, code=1) if scene.family is IPV4 else ICMPv6TimeExceeded(code=1)
+    packet = scene.ip(names.remote, names.node) / error / Raw(bytes(left))
+    assert_next_untouched(scene.send(packet), packet)
+
+
 # IPv6's header of fragments
 
 
@@ -308,6 +320,16 @@ def test_a_fragment_header_may_stand_among_others(scene: Scene) -> None:
     # What says of itself that something else follows is the same datagram's all the same (RFC 8200, 4.5).
     later = IPv6(src=names.client, dst=names.vip) / IPv6ExtHdrFragment(offset=10, nh=17) / Raw(bytes(24))
     assert Ether(scene.send(later).packet).payload.dst == names.pod
+
+
+def test_a_second_fragment_header_is_nobody_s(scene: Scene) -> None:
+    if scene.family is IPV4:
+        return
+    names = scene.names
+    twice = IPv6ExtHdrFragment(m=1) / IPv6ExtHdrFragment(m=1)
+    datagram = UDP(sport=33000, dport=port_of(POD)) / Raw(bytes(64))
+    packet = IPv6(src=names.client, dst=names.vip) / twice / datagram
+    assert_next_untouched(scene.send(packet), packet)
 
 
 def test_an_atomic_fragment_is_a_whole_datagram(scene: Scene) -> None:
