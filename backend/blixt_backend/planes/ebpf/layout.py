@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final
 
 #: Changes with any layout in bpf/types.h or bpf/maps.h: pins of another version are never taken over.
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 TICK_SHIFT: Final = 30
 ENDPOINT_REJECT: Final = 0
 ALWAYS: Final = 0xFFFFFFFF
