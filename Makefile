@@ -20,7 +20,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-e2e demo bench bench-cluster proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-cluster proto clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
@@ -57,14 +57,17 @@ bpf: $(OBJECT_FILES) $(OBJECTS)/trace.c ## Compile the eBPF programs, once for e
 
 test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
 	@echo "the tests against a real control plane (tests/e2e) are not among these: make test-e2e"
-	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e" $(PYTEST_ARGS); else \
+	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e and not interop" $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
-		.venv/bin/pytest -m "not lab and not bpf and not e2e" $(PYTEST_ARGS); fi
+		.venv/bin/pytest -m "not lab and not bpf and not e2e and not interop" $(PYTEST_ARGS); fi
 
 test-planes: $(VENV) $(STAMPS)/lab bpf ## Check each plane for all that it claims, with real packets (root), and show the claims
 	@.venv/bin/pytest tests/planes $(PYTEST_ARGS)
 	@echo
 	@.venv/bin/blixt-backend planes
+
+test-interop: $(VENV) ## Run KPNG's own Go code against ours, both ways (needs Go to build it, once)
+	@.venv/bin/pytest tests/interop $(PYTEST_ARGS)
 
 test-e2e: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Build a real control plane (once; needs Go), and run the tests against it
 	@hack/control-plane.sh build

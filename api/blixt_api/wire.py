@@ -12,10 +12,13 @@ from typing import Final
 from blixt_api.localv1_pb2 import EndpointsSet, NodesSet, ServicesSet
 
 LOCAL_SERVICE: Final = "localv1.Sets"
+#: What KPNG called it until October 2022: the messages are the same.
+OLDER_LOCAL_SERVICE: Final = "localnetv1.Endpoints"
 BATCH_SERVICE: Final = "blixt.v1.Sets"
 WATCH: Final = "Watch"
 #: Full method names, as a channel takes them.
 LOCAL_WATCH: Final = f"/{LOCAL_SERVICE}/{WATCH}"
+OLDER_LOCAL_WATCH: Final = f"/{OLDER_LOCAL_SERVICE}/{WATCH}"
 BATCH_WATCH: Final = f"/{BATCH_SERVICE}/{WATCH}"
 
 SERVICES: Final = int(ServicesSet)

@@ -17,12 +17,19 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from blixt_api import blixtv1_pb2, localv1_pb2
-from blixt_api.wire import BATCH_WATCH, LOCAL_WATCH
+from blixt_api.wire import BATCH_WATCH, LOCAL_WATCH, OLDER_LOCAL_WATCH
 from blixt_backend.decode import Dialect
 from blixt_backend.rounds import Round
 from blixt_backend.tls import Api, CertificateError
 
 log = logging.getLogger(__name__)
+
+#: What a server may offer, in the order of trying: our own stream, KPNG's, and what KPNG once called that.
+_OFFERS = (
+    (Dialect.BLIXT, BATCH_WATCH),
+    (Dialect.LOCALV1, LOCAL_WATCH),
+    (Dialect.LOCALV1, OLDER_LOCAL_WATCH),
+)
 
 
 class StreamError(Exception):
@@ -90,16 +97,19 @@ class Client:
             raise
 
     async def _open(self) -> Round:
-        """Open our own stream, or else KPNG's, and read its first round."""
-        self._stream = _Stream(self._api, self._node, Dialect.BLIXT)
-        try:
-            received = await self._stream.next_round(self.applied_revision)
-        except _NotOfferedError:
-            await self.close()
-            self._stream = _Stream(self._api, self._node, Dialect.LOCALV1)
-            received = await self._stream.next_round(0)
-        log.info("watching %s as %s over %s", self._api.target, self._node, self._stream.dialect.value)
-        return received
+        """Open the best stream that the server offers, and read its first round."""
+        for dialect, method in _OFFERS:
+            self._stream = _Stream(self._api, self._node, dialect, method)
+            revision = self.applied_revision if dialect is Dialect.BLIXT else 0
+            try:
+                received = await self._stream.next_round(revision)
+            except _NotOfferedError:
+                await self.close()
+                continue
+            log.info("watching %s as %s over %s", self._api.target, self._node, self._stream.name)
+            return received
+        names = ", ".join(method for _, method in _OFFERS)
+        raise StreamError(f"it has none of the streams {names}: is it a frontend's address?")
 
     def _report(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -110,17 +120,16 @@ class Client:
 class _Stream:
     """One call of Watch on a channel of its own."""
 
-    def __init__(self, api: Api, node: str, dialect: Dialect) -> None:
+    def __init__(self, api: Api, node: str, dialect: Dialect, method: str) -> None:
         self.dialect = dialect
+        self.name = method.strip("/").rpartition(".")[0]
         self._node = node
         self._fresh = True
         blixt = dialect is Dialect.BLIXT
         # A Go server that isn't told otherwise, like KPNG's, hangs up on pings less than five minutes apart.
         self._channel = api.channel(keepalive_seconds=30 if blixt else 310)
         # Bytes, since an exception in gRPC's own deserializer would be lost there.
-        self._call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(
-            BATCH_WATCH if blixt else LOCAL_WATCH
-        )()
+        self._call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(method)()
 
     async def next_round(self, applied_revision: int) -> Round:
         """Raises StreamError."""
@@ -143,8 +152,8 @@ class _Stream:
         code, details = await self._call.code(), await self._call.details()
         if code is grpc.StatusCode.OK:
             return StreamError("it ended the stream")
-        if code is grpc.StatusCode.UNIMPLEMENTED and self.dialect is Dialect.BLIXT and self._fresh:
-            return _NotOfferedError("it has no stream of blixt.v1")
+        if code is grpc.StatusCode.UNIMPLEMENTED and self._fresh:
+            return _NotOfferedError(f"it has no stream of {self.name}")
         return StreamError(f"{code.name}: {details}")
 
     def _request(self, applied_revision: int) -> bytes:

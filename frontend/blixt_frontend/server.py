@@ -82,7 +82,8 @@ class Server:
         """Listen. Raises ListenError, TlsError."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers([self._handler(LocalDialect()), self._handler(BatchDialect())])
+        dialects = (LocalDialect(), LocalDialect(wire.OLDER_LOCAL_SERVICE), BatchDialect())
+        server.add_generic_rpc_handlers([self._handler(dialect) for dialect in dialects])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (*_SERVICES[1:], health.SERVICE_NAME, reflection.SERVICE_NAME), server

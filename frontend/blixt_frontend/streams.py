@@ -61,10 +61,12 @@ class Dialect(ABC):
 
 
 class LocalDialect(Dialect):
-    """localv1.Sets/Watch: KPNG's, one item a message."""
+    """localv1.Sets/Watch: KPNG's, one item a message. `service`: what KPNG calls it, or once called it."""
 
-    service = wire.LOCAL_SERVICE
     extensions = False
+
+    def __init__(self, service: str = wire.LOCAL_SERVICE) -> None:
+        self.service = service
 
     def request(self, message: bytes) -> Request:
         return Request(localv1_pb2.WatchReq.FromString(message).NodeName, None)
