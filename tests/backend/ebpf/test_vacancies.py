@@ -101,6 +101,23 @@ def test_a_write_that_fails_is_made_up_for(
     assert set(held(layout, trie).values()) == {VacancyAnswer.REFUSED}
 
 
+def test_more_addresses_than_there_is_room_for_fail_no_change(
+    opened: tuple[Layout, BpfMap], caplog: pytest.LogCaptureFixture
+) -> None:
+    layout, trie = opened
+    vacancies = Vacancies(layout, trie, ())
+    many = {f"ns/s{n}": view(f"10.96.1.{n}", f"fd00:10:96::1:{n}") for n in range(1, 100)}
+    vacancies.apply(many, frozenset(), True)
+    vacancies.apply({"ns/more": view("10.96.2.1", "fd00:10:96::2:1")}, frozenset(), False)
+    assert vacancies.in_step
+    assert len(held(layout, trie)) == trie.info.max_entries
+    assert [record.message for record in caplog.records if "vacancies is full" in record.message][1:] == []
+    assert "vacancies is full" in caplog.text
+    few = dict(list(many.items())[:5])
+    vacancies.apply(few, frozenset(), True)
+    assert len(held(layout, trie)) == 5
+
+
 @pytest.mark.parametrize("text", ["", "10.96.0.1", "10.96.0.1/12", "10.0.0.0/4", "10.96.0.1/32", "services"])
 def test_what_is_no_range_of_cluster_ips(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no range such as|can't be the range"):

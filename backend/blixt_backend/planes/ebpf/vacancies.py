@@ -5,6 +5,8 @@ Written after a change's services: an address refuses only when the ports that i
 
 from __future__ import annotations
 
+import errno
+import logging
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +14,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from blixt_backend.model import PackedAddress, ServiceView
 from blixt_backend.planes.ebpf.layout import Layout, VacancyAnswer
+from blixt_backend.planes.ebpf.libbpf import BpfError
 from blixt_backend.planes.ebpf.maps import BpfMap, joined
+
+log = logging.getLogger(__name__)
 
 Range = IPv4Network | IPv6Network
 _ANSWER = {answer: answer.to_bytes(4, sys.byteorder) for answer in VacancyAnswer}
@@ -34,6 +39,7 @@ class Vacancies:
         #: How many services have a cluster IP: one, where nobody has made a mistake.
         self._users: Counter[bytes] = Counter()
         self.in_step = False
+        self._is_full = False
 
     def close(self) -> None:
         self._map.close()
@@ -76,7 +82,16 @@ class Vacancies:
                 gone.append(key)
         self.in_step = False
         self._map.delete_joined(b"".join(gone))
-        self._map.update_joined(*joined(wanted.items()))
+        try:
+            self._map.update_joined(*joined(wanted.items()))
+            self._is_full = False
+        except BpfError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # Services go before: these addresses just don't refuse what no service has.
+            if not self._is_full:
+                log.warning("map vacancies is full: not every cluster IP refuses other ports than its own")
+            self._is_full = True
 
     def _key(self, address: bytes, length: int) -> bytes:
         return self._layout.vacancy.pack(length, address)
