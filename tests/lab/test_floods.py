@@ -56,7 +56,10 @@ def flood(client: Host, target: Target, packets: int = PACKETS, seed: int = 1) -
 
 @contextlib.contextmanager
 def held(world: World, space: Space) -> Iterator[None]:
-    """Connections of every kind from the network and from a pod; none may be lost, moved or unanswered."""
+    """Connections of every kind from the network and from a pod; none may be lost or moved, and all go on.
+
+    Datagrams may go unanswered meanwhile: what floods an endpoint overflows its own socket, too.
+    """
     clients = (world.cluster.client, world.pod("1-2"))
     with contextlib.ExitStack() as stack:
         results = {
@@ -73,11 +76,9 @@ def held(world: World, space: Space) -> Iterator[None]:
             "each connection to be used once more",
         )
     troubles = {
-        name: (result.lost, result.moved, dict(result.missed))
-        for name, result in results.items()
-        if result.lost or result.moved or result.missed
+        name: (result.lost, result.moved) for name, result in results.items() if result.lost or result.moved
     }
-    assert troubles == {}, f"lost, moved, unanswered: {troubles}"
+    assert troubles == {}, f"lost, moved: {troubles}"
 
 
 @pytest.mark.parametrize("endpoint", ["1-1", "2-1"], ids=["local", "remote"])
