@@ -10,9 +10,10 @@ import pytest
 
 from blixt_backend import netlink
 from blixt_backend.model import PackedAddress
-from blixt_backend.planes.ebpf import devices
-from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS, Link, Role, choose, is_glob, unmatched
+from blixt_backend.planes import links
+from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS, Role, choose
 from blixt_backend.planes.ebpf.layout import IPV4, IPV6, DeviceFlag
+from blixt_backend.planes.links import Link, is_glob, unmatched
 
 
 def ip(text: str) -> PackedAddress:
@@ -82,7 +83,7 @@ def test_a_scan_sees_kinds_peers_and_addresses(namespace: Callable[[str], None])
         namespace(f"address add 2001:db8::{number}/64 dev u0 nodad")
     namespace("address add 169.254.0.1/16 scope link dev u0")
     namespace("link set u0 up")
-    found = {link.name: link for link in devices.scan()}
+    found = {link.name: link for link in links.scan()}
     assert found["u0"].kind == "veth"
     assert not found["u0"].peer_elsewhere
     expected = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::3", "2001:db8::2")

@@ -7,8 +7,9 @@ import ipaddress
 import pytest
 
 from blixt_backend.model import PackedAddress
-from blixt_backend.planes.ebpf.devices import Link, choose
-from blixt_backend.planes.ebpf.nodeports import NodePortAddresses, parse
+from blixt_backend.planes.ebpf.devices import choose
+from blixt_backend.planes.links import Link
+from blixt_backend.planes.nodeports import NodePortAddresses, parse
 
 
 def ip(text: str) -> PackedAddress:

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from blixt_backend.planes.base import NodeIdentity
-from blixt_backend.planes.ebpf.nodeports import parse
 from blixt_backend.planes.ebpf.options import PortRange, Settings, SocketMode, XdpMode, options, settings
 from blixt_backend.planes.ebpf.plane import EbpfPlane
 from blixt_backend.planes.ebpf.sizes import Sizes
+from blixt_backend.planes.nodeports import parse
 
 
 def parsed(*arguments: str) -> Settings:

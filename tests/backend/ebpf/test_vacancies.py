@@ -12,7 +12,8 @@ from blixt_backend.model import PackedAddress, PortMapping, Protocol, Service, S
 from blixt_backend.planes.ebpf.layout import IPV4, IPV6, Layout, VacancyAnswer
 from blixt_backend.planes.ebpf.libbpf import BpfError
 from blixt_backend.planes.ebpf.maps import BPF_F_NO_PREALLOC, LPM_TRIE, BpfMap, create_map
-from blixt_backend.planes.ebpf.vacancies import Vacancies, parse
+from blixt_backend.planes.ebpf.vacancies import Vacancies
+from blixt_backend.planes.servicecidrs import parse
 
 pytestmark = pytest.mark.bpf
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from blixt_backend.planes.ebpf import nodeports, vacancies
+from blixt_backend.planes import nodeports, servicecidrs
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
 from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
 from blixt_backend.planes.ebpf.sizes import Sizes
@@ -67,7 +67,7 @@ class Settings:
     interfaces: tuple[str, ...] = ()
     pod_interfaces: tuple[str, ...] = DEFAULT_POD_PATTERNS
     node_ports: nodeports.NodePortAddresses = field(default_factory=nodeports.NodePortAddresses)
-    service_cidrs: tuple[vacancies.Range, ...] = ()
+    service_cidrs: tuple[servicecidrs.Range, ...] = ()
     xdp: XdpMode = XdpMode.AUTO
     pin_root: Path = DEFAULT_ROOT
     sizes: Sizes = field(default_factory=Sizes)
@@ -223,7 +223,7 @@ def settings(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--nodeport-addresses") from None
     try:
-        cidrs = vacancies.parse(service_cidrs)
+        cidrs = servicecidrs.parse(service_cidrs)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--service-cidrs") from None
     mode = SocketMode(socket_lb)

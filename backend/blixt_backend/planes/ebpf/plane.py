@@ -41,6 +41,7 @@ from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
 from blixt_backend.planes.ebpf.vacancies import Vacancies
+from blixt_backend.planes.links import Link, is_glob, scan, unmatched
 
 if TYPE_CHECKING:
     import click
@@ -165,7 +166,7 @@ class EbpfPlane(Plane):
     # -- in a worker thread -----------------------------------------------------------------------------
 
     def _take_over(self) -> None:
-        links = devices.scan()
+        links = scan()
         self._check_interfaces(links)
         self._pins.prepare(FAMILIES)
         self._lock_fd = self._pins.lock()
@@ -239,7 +240,7 @@ class EbpfPlane(Plane):
         whose = "programs on this node's network" if node_only else "all programs"
         log.info("endpoints are chosen at the sockets of %s in %s", whose, self._sockets.cgroup)
 
-    def _follow(self, links: Sequence[devices.Link]) -> bool:
+    def _follow(self, links: Sequence[Link]) -> bool:
         """Bring the `devices` maps and the hooks to what is there; whether the
         node's addresses are others now."""
         assert self._attacher is not None
@@ -325,7 +326,7 @@ class EbpfPlane(Plane):
         async for _ in netlink.changes():
             try:
                 async with self._busy:
-                    moved = await self._blocking(lambda: self._follow(devices.scan()))
+                    moved = await self._blocking(lambda: self._follow(scan()))
                     if moved and all(reconciler.in_step for reconciler in self._reconcilers):
                         with_node_ports = {
                             path: view
@@ -350,12 +351,12 @@ class EbpfPlane(Plane):
             await self._blocking(sockets.end_stale)
             await asyncio.sleep(_WALK_SECONDS)
 
-    def _check_interfaces(self, links: Sequence[devices.Link]) -> None:
+    def _check_interfaces(self, links: Sequence[Link]) -> None:
         there = ", ".join(sorted(link.name for link in links if link.kind != "veth")) or "none"
         if not self._settings.interfaces:
             raise PlaneError(f"no --interface: name the uplink. There are: {there}")
-        for pattern in devices.unmatched(links, self._settings.interfaces):
-            if not devices.is_glob(pattern):
+        for pattern in unmatched(links, self._settings.interfaces):
+            if not is_glob(pattern):
                 raise PlaneError(f"--interface {pattern}: there is no such interface. There are: {there}")
             log.warning("--interface %s matches nothing yet; waiting for it", pattern)
 

@@ -10,16 +10,15 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from blixt_backend.model import PackedAddress, ServiceView
 from blixt_backend.planes.ebpf.layout import Layout, VacancyAnswer
 from blixt_backend.planes.ebpf.libbpf import BpfError
 from blixt_backend.planes.ebpf.maps import BpfMap, joined
+from blixt_backend.planes.servicecidrs import Range
 
 log = logging.getLogger(__name__)
 
-Range = IPv4Network | IPv6Network
 _ANSWER = {answer: answer.to_bytes(4, sys.byteorder) for answer in VacancyAnswer}
 
 
@@ -95,19 +94,3 @@ class Vacancies:
 
     def _key(self, address: bytes, length: int) -> bytes:
         return self._layout.vacancy.pack(length, address)
-
-
-def parse(texts: Sequence[str]) -> tuple[Range, ...]:
-    """Ranges, with commas between. Raises ValueError with what is wrong."""
-    words = [word.strip() for text in texts for word in text.split(",")]
-    return tuple(dict.fromkeys(map(_range, words)))
-
-
-def _range(text: str) -> Range:
-    try:
-        network = ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no range such as 10.96.0.0/12 or fd00:10:96::/112: {error}") from None
-    if not 8 <= network.prefixlen < network.max_prefixlen:
-        raise ValueError(f"{text!r} can't be the range of all cluster IPs")
-    return network
