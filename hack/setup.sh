@@ -17,7 +17,7 @@ fail() {
 packages_of() {
 	case "$1" in
 	build) echo clang=clang libbpf-dev=bpf/bpf_helpers.h linux-libc-dev=linux/bpf.h ;;
-	lab) echo libbpf1=libbpf.so.1 iproute2=ip ethtool=ethtool ;;
+	lab) echo libbpf1=libbpf.so.1 libnftables1=libnftables.so.1 nftables=nft iproute2=ip ethtool=ethtool ;;
 	bench) echo nftables=nft ;;
 	lint) echo clang-format=clang-format shellcheck=shellcheck ;;
 	trace) echo python3-bpfcc=/usr/lib/python3/dist-packages/bcc/__init__.py ;;
