@@ -125,7 +125,7 @@ def hammering(host: Host, target: Target, rate: float = 200.0) -> Background[Ham
 
 
 def holding(
-    host: Host, target: Target, count: int, interval: float = 0.5, udp_patience: float = 1.0
+    host: Host, target: Target, count: int, interval: float = 0.5, udp_patience: float = 2.5
 ) -> Background[Held]:
     """Hold conversations from a host until stopped; returns once all are open. Raises AssertionError."""
     background = Background(

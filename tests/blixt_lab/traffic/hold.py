@@ -53,7 +53,7 @@ async def hold(
     patience: float = 15.0,
     longest: float = 120.0,
     result: Held | None = None,
-    udp_patience: float = 1.0,
+    udp_patience: float = 2.5,
 ) -> Held:
     """Open `count` conversations; ask in each every `interval` seconds until `stop` is set, then once more.
 
