@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from blixt_backend.planes.ebpf.layout import LAYOUT_VERSION
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_lab import wait_for
 from blixt_lab.load import holding
@@ -143,4 +144,4 @@ def is_answer(key: bytes) -> bool:
 def sockets_of(world: World, version: int) -> BpfMap:
     """node1's map of sockets."""
     root: Path = world.blixt.pin_root(world.cluster["node1"])
-    return BpfMap.open(root / "v1" / f"ipv{version}" / "maps" / "sockets")
+    return BpfMap.open(root / f"v{LAYOUT_VERSION}" / f"ipv{version}" / "maps" / "sockets")
