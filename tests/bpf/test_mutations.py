@@ -58,12 +58,12 @@ MUTATIONS = (
     Mutation("datagram-of-a-known-flow", "balance.h", "(entry || find_service(&packet.flow) ||", "(entry ||"),
     Mutation(
         "later-to-any-endpoint",
-        "balance.h",
+        "later.h",
         "return !is_reply(entry) && !same_endpoint(entry->endpoint, entry->generation);",
         "return false;",
     ),
-    Mutation("later-never-too-big", "balance.h", "if (cut && packet->dont_fragment)", "if (false)"),
-    Mutation("later-with-an-old-way", "balance.h", "entry->seen_tick != tick && !is_orphan(entry)", "false"),
+    Mutation("later-never-too-big", "later.h", "if (cut && packet->dont_fragment)", "if (false)"),
+    Mutation("later-with-an-old-way", "later.h", "entry->seen_tick != tick && !is_orphan(entry)", "false"),
     Mutation("later-s-hop", "fragment.h", "bool hop = via != VIA_STACK;", "bool hop = true;"),
     Mutation(
         "fragment-reset",
@@ -110,8 +110,8 @@ MUTATIONS = (
         "fold(sum + (__u16)~fold((__u32)from->source_port + from->destination_port))",
         "fold((__u16)~sum + fold((__u32)from->source_port + from->destination_port))",
     ),
-    Mutation("size-off-by-one", "balance.h", "packet->length <= way->mtu", "packet->length < way->mtu"),
-    Mutation("gso-always-fits", "balance.h", " || headers + skb->gso_size > way->mtu", ""),
+    Mutation("size-off-by-one", "carry.h", "packet->length <= way->mtu", "packet->length < way->mtu"),
+    Mutation("gso-always-fits", "carry.h", " || headers + skb->gso_size > way->mtu", ""),
     Mutation("kernel-never-asked", "conntrack.h", "return asked && *asked;", "return false;"),
     Mutation("kernel-always-asked", "conntrack.h", "return asked && *asked;", "return true;"),
     Mutation(
@@ -171,11 +171,11 @@ MUTATIONS = (
     Mutation("load-below-nothing", "load.h", "load->open > 0 ? load->open : 0", "load->open"),
     Mutation("opened-not-counted", "embryo.h", "if (flow->protocol != IPPROTO_UDP)", "if (false)"),
     Mutation("udp-counted-twice", "embryo.h", "if (flow->protocol != IPPROTO_UDP)\n\t\tadd", "add"),
-    Mutation("begun-anew-not-counted", "balance.h", "choice.generation, old->flags", "choice.generation, 0"),
-    Mutation("known-udp-counted-again", "balance.h", "if (!pair->is_known && packet", "if (packet"),
-    Mutation("udp-not-counted", "balance.h", "if (!pair->is_known && packet", "if (false && packet"),
-    Mutation("never-counted-from-anew", "balance.h", "__sync_fetch_and_or(&entry->flags, counted);", ""),
-    Mutation("begun-anew-counted-twice", "balance.h", "take_from_load(old, old->flags);", ""),
+    Mutation("begun-anew-not-counted", "begin.h", "choice.generation, old->flags", "choice.generation, 0"),
+    Mutation("known-udp-counted-again", "begin.h", "if (!pair->is_known && packet", "if (packet"),
+    Mutation("udp-not-counted", "begin.h", "if (!pair->is_known && packet", "if (false && packet"),
+    Mutation("never-counted-from-anew", "begin.h", "__sync_fetch_and_or(&entry->flags, counted);", ""),
+    Mutation("begun-anew-counted-twice", "begin.h", "take_from_load(old, old->flags);", ""),
     Mutation("end-not-counted", "connection.h", "take_from_load(entry, before);", ";"),
     Mutation("end-counted-twice", "connection.h", "!is_reply(entry) && is_over(before", "is_over(before"),
     Mutation("forgotten-not-counted", "connection.h", "take_from_load(entry, entry->flags);", ""),
@@ -234,27 +234,27 @@ MUTATIONS = (
     Mutation("own-source-not-marked", "masquerade.h", "pair->embryo.flags |= CONNECTION_MASQUERADED;", ""),
     Mutation(
         "taken-key-dropped",
-        "balance.h",
+        "begin.h",
         "if (reason == DROP_PORTS_EXHAUSTED)",
         "if (reason == DROP_PORTS_EXHAUSTED && needs_masquerade(flow, choice, hook))",
     ),
-    Mutation("reused-for-another-endpoint", "balance.h", "old->endpoint != choice->endpoint ||", ""),
-    Mutation("reused-for-another-generation", "balance.h", " || old->generation != choice->generation", ""),
-    Mutation("reused-though-masqueraded", "balance.h", "(old->flags & CONNECTION_MASQUERADED) || ", ""),
+    Mutation("reused-for-another-endpoint", "begin.h", "old->endpoint != choice->endpoint ||", ""),
+    Mutation("reused-for-another-generation", "begin.h", " || old->generation != choice->generation", ""),
+    Mutation("reused-though-masqueraded", "begin.h", "(old->flags & CONNECTION_MASQUERADED) || ", ""),
     Mutation(
         "reused-instead-of-masquerading",
-        "balance.h",
+        "begin.h",
         " || needs_masquerade(&packet->flow, choice, hook))",
         ")",
     ),
     Mutation(
         "kept-where-not-reused",
-        "balance.h",
+        "begin.h",
         "if (old)\n\t\tforget(&packet->flow, old);\n\tif (reason",
         "if (reason",
     ),
-    Mutation("ended-again-at-once", "balance.h", "~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET |", "~("),
-    Mutation("counted-on", "balance.h", "entry->packets = 0;", ""),
+    Mutation("ended-again-at-once", "begin.h", "~(CONNECTION_CLOSED_BY_BOTH | CONNECTION_RESET |", "~("),
+    Mutation("counted-on", "begin.h", "entry->packets = 0;", ""),
     Mutation("service-before-not-forgotten", "balance.h", "forget_service_before(&packet->flow);", ";"),
     Mutation(
         "another-client-s-service-forgotten",
@@ -285,13 +285,15 @@ MUTATIONS = (
         "embryo-left-after-promotion", "embryo.h", "bpf_map_delete_elem(&embryos, &pair->partner_key);", ";"
     ),
     Mutation("another-s-hint", "embryo.h", "!embryo || !is_embryo_of(embryo, flow)", "!embryo"),
-    Mutation("hint-not-left", "balance.h", "leave_hint(hash, pair);", ";"),
+    Mutation("hint-not-left", "begin.h", "leave_hint(hash, pair);", ";"),
     Mutation(
         "hint-without-its-port", "embryo.h", "pair->partner_key.destination_port,\n\t\t\t.tag", "0, .tag"
     ),
     Mutation("embryo-s-draining-ignored", "embryo.h", " || (endpoint->flags & ENDPOINT_DRAINING);", ";"),
     Mutation("embryo-s-silence-ignored", "embryo.h", "((endpoint->flags & ENDPOINT_SILENT) ||", "("),
-    Mutation("embryo-s-way-kept", "balance.h", "if (embryo->seen_tick != tick)", "if (!embryo->seen_tick)"),
+    Mutation(
+        "embryo-s-way-kept", "unanswered.h", "if (embryo->seen_tick != tick)", "if (!embryo->seen_tick)"
+    ),
     Mutation(
         "another-s-embryo-written-over", "masquerade.h", "if (!is_embryo_of(there, flow))", "if (false)"
     ),

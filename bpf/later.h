@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Later fragments. */
+#pragma once
+
+#include "carry.h"
+#include "embryo.h"
+#include "fragment.h"
+
+/* A client's, without its endpoint. */
+static __always_inline bool is_orphan(const struct connection *entry)
+{
+	return !is_reply(entry) && !same_endpoint(entry->endpoint, entry->generation);
+}
+
+/* On its own, as its keys would not fit on the stack of whoever looks for a way on then. */
+static __noinline struct connection *later_by_embryo(const struct packet *packet)
+{
+	struct pair *pair = scratch_pair();
+
+	return packet && pair ? entry_by_embryo(&packet->flow, pair) : NULL;
+}
+
+/* What becomes of a later fragment: an entry in `connections`, or what would be one. NULL: nothing of ours. */
+static __always_inline struct connection *entry_of_later(struct __sk_buff *skb, const struct packet *packet, int hook)
+{
+	struct connection *entry = bpf_map_lookup_elem(&connections, &packet->flow);
+	__u32 tick = current_tick();
+
+	if (!entry) {
+		entry = later_by_embryo(packet);
+		if (entry)
+			find_way(skb, &entry->source, &entry->destination, &entry->way, hook);
+	} else if (entry->seen_tick != tick && !is_orphan(entry)) {
+		refresh(skb, packet, entry, tick, hook);
+	}
+	return entry;
+}
+
+/* Any fragment that is not the first. One that overtook its first is not known: what the stack makes of it is its own. */
+static __noinline int balance_later_fragment(struct __sk_buff *skb, struct packet *packet, int hook)
+{
+	struct connection *entry;
+	__u32 via;
+	bool cut;
+
+	if (!packet || packet->ttl <= 1 || !recall_datagram(packet))
+		return VERDICT_NEXT;
+	entry = entry_of_later(skb, packet, hook);
+	if (!entry)
+		return VERDICT_NEXT;
+	if (is_orphan(entry))
+		return drop(DROP_FRAGMENT);
+	cut = entry->way.mtu && packet->length > entry->way.mtu;
+	if (cut && packet->dont_fragment)
+		return drop(DROP_TOO_BIG); /* the answer to its first fragment tells (RFC 1812, 4.3.2.7) */
+	via = cut ? VIA_STACK : entry->way.via;
+	count_packet(entry, packet->length);
+	return translate_later(skb, entry, via) ? send(skb, &entry->way, via, hook) : VERDICT_DROP;
+}
