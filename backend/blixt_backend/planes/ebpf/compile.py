@@ -33,6 +33,7 @@ from blixt_backend.planes.ebpf.layout import (
     Layout,
     ServiceFlag,
 )
+from blixt_backend.planes.shares import without_this_family
 
 #: Address and port of an endpoint, joined; None stands for the share that is refused.
 Identity = bytes
@@ -223,12 +224,8 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> lis
 
 
 def _shares_without_this_family(view: ServiceView, members: Sequence[Member]) -> list[Member]:
-    """A route's backend that has endpoints of the other family only keeps its share here: it is refused."""
-    if view.service.origin is not Origin.GATEWAY_LISTENER:
-        return []
     present = {endpoint.group for _, scopes, endpoint in members if scopes}
-    absent = {e.group: e for e in view.endpoints if e.scopes and e.group not in present}
-    return [(None, endpoint.scopes.value, endpoint) for endpoint in absent.values()]
+    return [(None, each.scopes.value, each) for each in without_this_family(view, present)]
 
 
 def _slot_sets(members: Sequence[Member]) -> tuple[SlotSet, SlotSet, SlotSet]:

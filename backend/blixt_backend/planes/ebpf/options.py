@@ -12,6 +12,7 @@ from blixt_backend.planes import nodeports, servicecidrs
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
 from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
 from blixt_backend.planes.ebpf.sizes import Sizes
+from blixt_backend.planes.parsing import parsed
 
 _MOST_ENTRIES = 1 << 24
 
@@ -218,14 +219,8 @@ def settings(
     cgroup: Path | None,
 ) -> Settings:
     """The options' values, checked. Raises click.UsageError."""
-    try:
-        node_ports = nodeports.parse(nodeport_addresses)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--nodeport-addresses") from None
-    try:
-        cidrs = servicecidrs.parse(service_cidrs)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--service-cidrs") from None
+    node_ports = parsed("--nodeport-addresses", nodeports.parse, nodeport_addresses)
+    cidrs = parsed("--service-cidrs", servicecidrs.parse, service_cidrs)
     mode = SocketMode(socket_lb)
     if mode is SocketMode.OFF and node_ports.names_loopback:
         raise click.BadParameter(

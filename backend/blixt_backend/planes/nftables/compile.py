@@ -21,6 +21,7 @@ from blixt_backend.model import (
 from blixt_backend.planes.nftables.choice import DROP, MOST_SECONDS, MOST_SLOTS, REFUSE, Choice
 from blixt_backend.planes.nftables.family import Family
 from blixt_backend.planes.nftables.slots import Slots, Target, apportion
+from blixt_backend.planes.shares import without_this_family
 
 _PROTOCOLS = {Protocol.TCP: "tcp", Protocol.UDP: "udp", Protocol.SCTP: "sctp"}
 _INTERNAL, _EXTERNAL, _CLUSTER = Scope.INTERNAL.value, Scope.EXTERNAL.value, Scope.CLUSTER.value
@@ -163,12 +164,8 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, family: Family) -
 
 
 def _shares_without_this_family(view: ServiceView, members: Sequence[_Member]) -> list[_Member]:
-    """A route's backend that has endpoints of the other family only keeps its share here: it is refused."""
-    if view.service.origin is not Origin.GATEWAY_LISTENER:
-        return []
     present = {endpoint.group for _, scopes, endpoint in members if scopes}
-    absent = {each.group: each for each in view.endpoints if each.scopes and each.group not in present}
-    return [(None, endpoint.scopes.value, endpoint) for endpoint in absent.values()]
+    return [(None, each.scopes.value, each) for each in without_this_family(view, present)]
 
 
 def _side(members: Sequence[_Member], seconds: int, drops: bool) -> Side:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import TypeVar
 
 import click
 
 from blixt_backend.planes import nodeports, servicecidrs
 from blixt_backend.planes.nftables.ruleset import Range, Rules
+from blixt_backend.planes.parsing import parsed
 
-_Value = TypeVar("_Value")
 #: kube-proxy's bit, which CNIs know and leave alone.
 DEFAULT_MASQUERADE_BIT = 14
 
@@ -78,7 +77,7 @@ def settings(
     masquerade_bit: int,
 ) -> Settings:
     """The options' values, checked. Raises click.UsageError."""
-    node_ports = _parsed("--nodeport-addresses", nodeports.parse, nodeport_addresses)
+    node_ports = parsed("--nodeport-addresses", nodeports.parse, nodeport_addresses)
     if node_ports.names_loopback:
         raise click.BadParameter(
             "the kernel routes nothing from loopback to pods: leave that range out",
@@ -86,18 +85,11 @@ def settings(
         )
     rules = Rules(
         by_uplink=bool(interfaces),
-        cluster_cidrs=_parsed("--cluster-cidr", _ranges, cluster_cidrs),
-        service_cidrs=_parsed("--service-cidrs", servicecidrs.parse, service_cidrs),
+        cluster_cidrs=parsed("--cluster-cidr", _ranges, cluster_cidrs),
+        service_cidrs=parsed("--service-cidrs", servicecidrs.parse, service_cidrs),
         mark=1 << masquerade_bit,
     )
     return Settings(interfaces, node_ports, rules)
-
-
-def _parsed(option: str, parse: Callable[[Sequence[str]], _Value], texts: Sequence[str]) -> _Value:
-    try:
-        return parse(texts)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def _ranges(texts: Sequence[str]) -> tuple[Range, ...]:
