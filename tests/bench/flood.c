@@ -34,6 +34,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PROGRAM "flood"
+#include "tool.h"
+
 #define MESSAGE 32
 #define EVENTS 256
 #define MAX_CONNECTIONS 10000
@@ -41,32 +44,6 @@
 #define BATCH 64
 /* TCP gives up on a packet much later; this is lost to whoever waits. */
 #define PATIENCE 20.0
-
-static void die(const char *what)
-{
-	fprintf(stderr, "flood: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static long number(const char *text, long max)
-{
-	char *end;
-	long n = strtol(text, &end, 10);
-
-	if (*end || n < 1 || n > max) {
-		fprintf(stderr, "flood: '%s' is not a number from 1 to %ld\n", text, max);
-		exit(2);
-	}
-	return n;
-}
 
 static struct sockaddr_in6 parse_address(const char *text, const char *port)
 {

@@ -29,6 +29,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PROGRAM "load"
+#include "tool.h"
+
 #define SERVER_WORKERS 4
 #define MAX_WORKERS 64
 #define MAX_FLOWS 4096
@@ -42,32 +45,6 @@ static void on_signal(int signal)
 {
 	(void)signal;
 	stopped = 1;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static long number(const char *text, long max)
-{
-	char *end;
-	long n = strtol(text, &end, 10);
-
-	if (*end || n < 1 || n > max) {
-		fprintf(stderr, "load: '%s' is not a number from 1 to %ld\n", text, max);
-		exit(2);
-	}
-	return n;
 }
 
 static struct sockaddr_storage parse_address(const char *text, const char *port)
