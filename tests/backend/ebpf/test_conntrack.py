@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blixt_backend.planes.base import PlaneError
+from blixt_backend.planes.ctnetlink import flow_attributes, messages
 from blixt_backend.planes.ebpf import conntrack, kernel_flows
-from blixt_backend.planes.ebpf.conntrack import Destination, destinations, destinations_of, messages, request
+from blixt_backend.planes.ebpf.conntrack import Destination, destinations, destinations_of, request
 from blixt_backend.planes.ebpf.kernel import ServiceMaps
 from blixt_backend.planes.ebpf.kernel_flows import KernelFlows
 from blixt_backend.planes.ebpf.layout import IPV4, IPV6
@@ -52,15 +53,15 @@ def test_the_request_asks_for_translated_destinations_of_a_family() -> None:
 
 def test_only_translated_destinations_count() -> None:
     expected = Destination(packed("10.96.0.1"), struct.pack("!H", 80), 6)
-    assert list(destinations_of(entry(DNAT, "10.96.0.1", 80))) == [expected]
-    assert list(destinations_of(entry(SNAT, "10.96.0.1", 80))) == []
+    assert list(destinations_of(flow_attributes(entry(DNAT, "10.96.0.1", 80)))) == [expected]
+    assert list(destinations_of(flow_attributes(entry(SNAT, "10.96.0.1", 80)))) == []
 
 
 @given(st.binary(max_size=80), st.integers(0, 80))
 def test_nothing_that_comes_is_too_strange(tail: bytes, cut: int) -> None:
     whole = entry(DNAT, "10.96.0.1", 80)
     for body in (tail, whole[:cut], whole[:cut] + tail):
-        list(destinations_of(body))
+        list(destinations_of(flow_attributes(body)))
         list(messages(body))
 
 

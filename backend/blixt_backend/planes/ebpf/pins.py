@@ -1,7 +1,7 @@
 """Where pinned maps and links live: a folder of a BPF file system, one for each layout version and family.
 
-    <root>/v2/hash_seed
-    <root>/v2/ipv4/maps/services ...    <root>/v2/ipv4/links/uplink_ingress-2 ...
+    <root>/v<LAYOUT_VERSION>/hash_seed
+    ... in it: ipv4/maps/services ...    ipv4/links/uplink_ingress-2 ...
 
 Pins keep maps, and the programs behind links, alive when their process is gone.
 """
