@@ -29,7 +29,7 @@ FEWEST_STEPS, MOST_STEPS = 20, 100
 #: Scapy takes a hundred times longer than all the rest; one in so many packets is enough.
 SCAPY_ONE_IN = 12
 #: From so many packets on, every way that a packet can end must have been seen.
-ENOUGH_FOR_ALL = 60_000
+ENOUGH_FOR_ALL = 5_000
 #: Two connections that want one source port must meet in every way, too: that takes more packets.
 ENOUGH_FOR_ALL_KEYS = 60_000
 #: Some worlds lead there soon, some never: what is missing is looked for in so many times the packets.
@@ -76,6 +76,7 @@ def test_kernel_and_model_agree(
     @settings(
         max_examples=max(wanted // MOST_STEPS, 1),
         deadline=None,
+        derandomize=False,  # as hypothesis does under CI: each turn would play the same worlds
         phases=[Phase.reuse, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
