@@ -20,7 +20,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-cluster proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-flood bench-cluster proto clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
@@ -55,8 +55,8 @@ fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
 
 bpf: $(OBJECT_FILES) $(OBJECTS)/trace.c ## Compile the eBPF programs, once for each family
 
-test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but those of test-e2e (lab and bpf tests need root)
-	@echo "the tests against a real control plane (tests/e2e) are not among these: make test-e2e"
+test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but test-e2e's and test-interop's (lab and bpf tests need root)
+	@echo "not among these: make test-e2e (a real control plane), make test-interop (KPNG's own programs)"
 	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e and not interop" $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
 		.venv/bin/pytest -m "not lab and not bpf and not e2e and not interop" $(PYTEST_ARGS); fi
@@ -82,6 +82,9 @@ bench: $(VENV) $(STAMPS)/lab bpf ## Measure against plain routing, and at 10,000
 	@PYTHONPATH=tests $(PYTHON) -m bench.dataplane
 	@PYTHONPATH=tests $(PYTHON) -m bench.sockets
 	@PYTHONPATH=tests $(PYTHON) -m bench.scale
+
+bench-flood: $(VENV) $(STAMPS)/lab bpf ## Measure connections that talk beside millions of new flows from nobody (root)
+	@PYTHONPATH=tests $(PYTHON) -m bench.flood
 
 bench-cluster: $(VENV) $(STAMPS)/lab $(STAMPS)/bench ## Measure 10,000 services on a real control plane, beside kube-proxy (root)
 	@hack/control-plane.sh build
