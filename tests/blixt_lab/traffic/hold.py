@@ -58,7 +58,8 @@ async def hold(
     """Open `count` conversations; ask in each every `interval` seconds until `stop` is set, then once more.
 
     A TCP conversation is lost by an error, a wrong answer, another server's answer, or none within
-    `patience` seconds. `result` may be given to be watched meanwhile.
+    `patience` seconds. A datagram counts as missed after `udp_patience` seconds: well above what a busy
+    machine is late by. `result` may be given to be watched meanwhile.
     """
     held = result or Held(count)
     started = time.monotonic()
