@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from blixt_backend.planes.ebpf.layout import LAYOUT_VERSION
 from blixt_lab import cluster, other_version, wait_for
 from blixt_lab.blixt import Blixt
 from blixt_lab.daemon import Daemon
-from blixt_lab.load import start_servers
+from blixt_lab.load import holding, start_servers
 from blixt_lab.undisturbed import undisturbed
-from blixt_lab.world import Space, World
+from blixt_lab.world import KINDS, Space, World
 
 pytestmark = pytest.mark.lab
 
@@ -121,3 +122,31 @@ def counted(space: Space) -> dict[tuple[str, str, int], int]:
         for flow in space.known_flows()
         if flow["state"] == "established"
     }
+
+
+#: As on a kernel without tcx links.
+NO_ORDER = """
+from blixt_backend.planes.ebpf import attach
+attach.tcx_is_supported = lambda program: False
+"""
+
+
+def test_where_hooks_have_no_order_half_a_take_over_serves_too(own_world: World, other: list[str]) -> None:
+    folder = Path(other[1].removeprefix("PYTHONPATH=")).parent
+    space = start(own_world, other_version.program(folder, NO_ORDER))
+    kinds = dict.fromkeys(KINDS, "1-1")
+    space.serve(own_world.pod("1-1"))
+    with contextlib.ExitStack() as stack:
+        held = [
+            stack.enter_context(holding(own_world.cluster.client, space.target(kind), 5)).result
+            for kind in KINDS
+        ]
+        wait_for(lambda: all(len(result.servers) == 5 for result in held), "connections")
+        for before in (f"{NO_ORDER}\n{KILLED_HALF_WAY}", NO_ORDER):
+            for daemon in own_world.blixt.backends.values():
+                swap(daemon, other_version.program(before=before))
+                if before != NO_ORDER:
+                    wait_for_the_end(daemon)
+            wait_for(lambda: space.outcomes(own_world.cluster.client) == kinds, "new connections")
+        wait_for_version(own_world, LAYOUT_VERSION)
+    assert [loss for result in held for loss in result.lost] == []

@@ -190,12 +190,12 @@ class EbpfPlane(Plane):
             )
             self._device_maps.append((layout, BpfMap.open(folder / "devices")))
             set_kernel_asked(folder, asks_kernel)
-        if upgrade:
-            upgrade.begin()
-        chain_xdp(self._pins.maps(IPV4), next(p for p in self._programs if p.layout is IPV6))
         self._attacher = Attacher(
             self._programs, self._pins, self._settings.xdp, tcx=self._tcx, upgrade=upgrade
         )
+        if upgrade:
+            upgrade.begin(others_stay=self._attacher.uses_tcx)
+        chain_xdp(self._pins.maps(IPV4), next(p for p in self._programs if p.layout is IPV6))
         self._follow(links)
         uplinks = {
             d.name: self._problems[d.name] for d in self._choice.devices.values() if d.name in self._problems

@@ -12,8 +12,8 @@ No packet may find neither version's programs, or the wrong ones' maps, at any m
 5. The other version's programs and pins go.
 
 Killed at any point, the next start begins again with what it finds. Where hooks have no order (before Linux
-6.6), our programs replace theirs in step 2, one hook after the other; so connections are brought over before
-that as well.
+6.6), our programs replace theirs in step 2, one hook after the other, and all that is new is ours at once; so
+connections are brought over before that as well.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Upgrade:
     def __init__(self, old: Pins, new: Pins) -> None:
         self._old = old
         self._new = new
+        self._others_stay = True
         # The same flows go to the same endpoints in both versions.
         share(old.seed, new.seed)
 
@@ -61,16 +62,17 @@ class Upgrade:
     def maps(self, layout: Layout) -> Path:
         return self._old.maps(layout)
 
-    def begin(self) -> None:
-        """Our programs are loaded, and not attached."""
-        self._set_opening(Opening.NOTHING)
+    def begin(self, *, others_stay: bool) -> None:
+        """Our programs are loaded, not attached. `others_stay`: behind ours, where hooks have an order."""
+        self._others_stay = others_stay
+        self._set_opening(Opening.NOTHING if others_stay else Opening.ALL)
         for layout in FAMILIES:
             for moving in self._moving(layout):
                 moving.bring()
 
     def finish(self) -> None:
         """Our programs are on every hook: steps 3 to 5."""
-        for opening in (Opening.STARTS, Opening.ALL):
+        for opening in (Opening.STARTS, Opening.ALL) if self._others_stay else (Opening.ALL,):
             self._set_opening(opening)
             for layout in FAMILIES:
                 for moving in self._moving(layout):
