@@ -175,7 +175,8 @@ def test_a_signal_leaves_nothing(number: int, tmp_path: Path) -> None:
         entry = registry.find(lab_id)
         names, (cgroup,) = entry.namespaces(), entry.cgroups()
         assert len(names) == 5
-        assert daemon in (cgroup / "cgroup.threads").read_text().split()
+        members = cgroup / "cgroup.threads"
+        wait_for(lambda: daemon in members.read_text().split(), "the process to enter its cgroup")
         with open_lab():  # another lab beside it, whose sweep leaves a living owner's alone
             assert entry.owner_lives()
             assert all((NAMED / name).exists() for name in names)
