@@ -34,7 +34,7 @@ lint-python: $(VENV)
 	.venv/bin/ruff format --check .
 
 lint-types: $(VENV)
-	.venv/bin/mypy api frontend backend tests $(wildcard hack/*.py)
+	.venv/bin/mypy api frontend backend tests docs/example-plane $(wildcard hack/*.py)
 
 lint-layers: $(VENV)
 	.venv/bin/lint-imports
@@ -63,8 +63,10 @@ test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but test-e2e's 
 
 test-planes: $(VENV) $(STAMPS)/lab bpf ## Check each plane for all that it claims, with real packets (root), and show the claims
 	@.venv/bin/pytest tests/planes $(PYTEST_ARGS)
+	@.venv/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check \
+		--upgrade --target build/example-plane docs/example-plane
 	@echo
-	@.venv/bin/blixt-backend planes
+	@PYTHONPATH=build/example-plane .venv/bin/blixt-backend planes
 
 test-interop: $(VENV) ## Run KPNG's own Go code against ours, both ways (needs Go to build it, once)
 	@.venv/bin/pytest tests/interop $(PYTEST_ARGS)
