@@ -19,8 +19,12 @@ class Sizes:
 
     @property
     def closings(self) -> int:
-        """Closed connections that are kept for a while, each with two entries."""
-        return max(self.connections // 8, 1)
+        """Closed connections that are kept for a while, each with two entries: up to half of the table.
+
+        They are kept for three ticks: by default, more than 40,000 a second may close before one is lost
+        sight of, and left to the LRU.
+        """
+        return max(self.connections // 4, 1)
 
     def by_map(self) -> dict[str, int]:
         return {
