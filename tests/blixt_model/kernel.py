@@ -15,13 +15,13 @@ from pathlib import Path
 
 from blixt_backend.planes.ebpf.libbpf import (
     BpfObject,
-    TestRunOptions,
     checked,
     library,
     possible_cpus,
     run_syscall_program,
 )
 from blixt_backend.planes.ebpf.programs import OBJECTS, ON_REQUEST
+from blixt_backend.planes.ebpf.signatures import TestRunOptions
 from blixt_model import conntrack
 from blixt_model.family import Family
 from blixt_model.layout import Layout

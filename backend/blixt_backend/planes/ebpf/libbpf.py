@@ -16,9 +16,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from pathlib import Path
-from typing import Any
+
+from blixt_backend.planes.ebpf.signatures import SIGNATURES, PrintCallback, TestRunOptions
 
 log = logging.getLogger(__name__)
 
@@ -43,83 +44,6 @@ class LibbpfMissingError(Exception):
     """The library isn't installed."""
 
 
-class TestRunOptions(ctypes.Structure):
-    """struct bpf_test_run_opts of bpf/bpf.h."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("data_in", c_void_p),
-        ("data_out", c_void_p),
-        ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32),
-        ("ctx_in", c_void_p),
-        ("ctx_out", c_void_p),
-        ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32),
-        ("retval", c_uint32),
-        ("repeat", c_int),
-        ("duration", c_uint32),
-        ("flags", c_uint32),
-        ("cpu", c_uint32),
-        ("batch_size", c_uint32),
-    )
-
-
-_PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
-
-# name -> (result, arguments)
-_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "libbpf_num_possible_cpus": (c_int, ()),
-    "libbpf_set_print": (c_void_p, (_PRINT,)),
-    "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
-    "bpf_object__load": (c_int, (c_void_p,)),
-    "bpf_object__close": (None, (c_void_p,)),
-    "bpf_object__btf": (c_void_p, (c_void_p,)),
-    "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_map__name": (c_char_p, (c_void_p,)),
-    "bpf_map__fd": (c_int, (c_void_p,)),
-    "bpf_map__pin_path": (c_char_p, (c_void_p,)),
-    "bpf_map__key_size": (c_uint32, (c_void_p,)),
-    "bpf_map__value_size": (c_uint32, (c_void_p,)),
-    "bpf_map__max_entries": (c_uint32, (c_void_p,)),
-    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
-    "bpf_map__set_pin_path": (c_int, (c_void_p, c_char_p)),
-    "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
-    "bpf_map__type": (c_uint32, (c_void_p,)),
-    "bpf_map__map_flags": (c_uint32, (c_void_p,)),
-    "bpf_map__btf_key_type_id": (c_uint32, (c_void_p,)),
-    "bpf_map__btf_value_type_id": (c_uint32, (c_void_p,)),
-    "bpf_program__name": (c_char_p, (c_void_p,)),
-    "bpf_program__fd": (c_int, (c_void_p,)),
-    "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
-    "btf__find_by_name_kind": (c_int32, (c_void_p, c_char_p, c_uint32)),
-    "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
-    "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),
-    "btf__load_from_kernel_by_id": (c_void_p, (c_uint32,)),
-    "btf__raw_data": (c_void_p, (c_void_p, POINTER(c_uint32))),
-    "btf__free": (None, (c_void_p,)),
-    "bpf_obj_get": (c_int, (c_char_p,)),
-    "bpf_obj_pin": (c_int, (c_int, c_char_p)),
-    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
-    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
-    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
-    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
-    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
-    "bpf_map_delete_batch": (c_int, (c_int, c_void_p, POINTER(c_uint32), c_void_p)),
-    "bpf_map_lookup_batch": (
-        c_int,
-        (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p),
-    ),
-    "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
-    "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
-    "bpf_link_detach": (c_int, (c_int,)),
-    "bpf_iter_create": (c_int, (c_int,)),
-    "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),
-}
-
-
 class _Log:
     """Receives libbpf's messages: to the logger, and the last lines kept for the next failure's text."""
 
@@ -127,7 +51,7 @@ class _Log:
         self._local = threading.local()
         self._vsnprintf = ctypes.CDLL(None).vsnprintf
         self._vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
-        self.callback = _PRINT(self._receive)  # ctypes frees what nobody refers to
+        self.callback = PrintCallback(self._receive)  # ctypes frees what nobody refers to
 
     @property
     def lines(self) -> collections.deque[str]:
@@ -153,7 +77,7 @@ def _loaded() -> tuple[ctypes.CDLL, _Log]:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
         raise LibbpfMissingError(f"libbpf.so.1 can't be loaded ({error}): apt install libbpf1") from error
-    for name, (result, arguments) in _SIGNATURES.items():
+    for name, (result, arguments) in SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     messages = _Log()
