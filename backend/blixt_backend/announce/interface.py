@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
-from pyroute2 import IPRoute  # type: ignore[import-untyped]  # it ships no types
-
+from blixt_backend import rtnetlink
 from blixt_backend.announce.frames import Mac
 from blixt_backend.announce.ndp import is_link_local
 from blixt_backend.model import PackedAddress
@@ -47,25 +45,18 @@ def read(name: str) -> Interface | None:
 
     Blocks: call it in a thread. Raises AnnounceError for one that isn't Ethernet, and OSError.
     """
-    with IPRoute() as netlink:
-        found = [link for link in netlink.get_links() if link.get_attr("IFLA_IFNAME") == name]
-        if not found:
-            return None
-        (link,) = found
-        if link["ifi_type"] != _ARPHRD_ETHER:
-            raise AnnounceError(
-                f"--announce {name}: it is no Ethernet interface, so nobody asks there for addresses"
-            )
-        if not (link["flags"] & _IFF_UP and link["flags"] & _IFF_LOWER_UP):
-            return None
-        own, taken = [], []
-        for message in netlink.get_addr():
-            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            if text is not None:
-                address = PackedAddress(socket.inet_pton(message["family"], text))
-                taken.append(address)
-                if message["index"] == link["index"]:
-                    own.append(address)
+    link = next((link for link in rtnetlink.links() if link.name == name), None)
+    if link is None:
+        return None
+    if link.hardware != _ARPHRD_ETHER:
+        raise AnnounceError(
+            f"--announce {name}: it is no Ethernet interface, so nobody asks there for addresses"
+        )
+    if not (link.flags & _IFF_UP and link.flags & _IFF_LOWER_UP):
+        return None
+    entries = rtnetlink.addresses()
+    own = [entry.address for entry in entries if entry.ifindex == link.ifindex]
     own.sort(key=lambda address: (len(address), not is_link_local(address)))
-    mac = bytes.fromhex(link.get_attr("IFLA_ADDRESS").replace(":", ""))
-    return Interface(name, link["index"], Mac(mac), tuple(own), frozenset(taken))
+    return Interface(
+        name, link.ifindex, Mac(link.mac), tuple(own), frozenset(entry.address for entry in entries)
+    )

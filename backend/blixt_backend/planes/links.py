@@ -6,12 +6,10 @@ When to look again is told by `blixt_backend.netlink`.
 from __future__ import annotations
 
 import fnmatch
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyroute2 import IPRoute  # type: ignore[import-untyped]  # it ships no types
-
+from blixt_backend import rtnetlink
 from blixt_backend.model import PackedAddress
 
 _SCOPE_GLOBAL = 0
@@ -48,25 +46,21 @@ def unmatched(links: Sequence[Link], patterns: Sequence[str]) -> list[str]:
 
 def scan() -> list[Link]:
     """All interfaces of this network namespace. Blocks: call it in a thread. Raises OSError."""
-    with IPRoute() as netlink:
-        addresses: dict[int, list[tuple[bool, PackedAddress]]] = {}
-        for message in netlink.get_addr():
-            found = _usable_address(message)
-            if found is not None:
-                addresses.setdefault(message["index"], []).append(found)
-        links = []
-        for message in netlink.get_links():
-            info = message.get_attr("IFLA_LINKINFO")
-            links.append(
-                Link(
-                    ifindex=message["index"],
-                    name=message.get_attr("IFLA_IFNAME"),
-                    kind=(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
-                    peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
-                    addresses=_oldest_first(addresses.get(message["index"], ())),
-                )
-            )
-    return links
+    addresses: dict[int, list[tuple[bool, PackedAddress]]] = {}
+    for entry in rtnetlink.addresses():
+        found = _usable_address(entry)
+        if found is not None:
+            addresses.setdefault(entry.ifindex, []).append(found)
+    return [
+        Link(
+            ifindex=link.ifindex,
+            name=link.name,
+            kind=link.kind,
+            peer_elsewhere=link.peer_elsewhere,
+            addresses=_oldest_first(addresses.get(link.ifindex, ())),
+        )
+        for link in rtnetlink.links()
+    ]
 
 
 def _oldest_first(listed: Sequence[tuple[bool, PackedAddress]]) -> tuple[PackedAddress, ...]:
@@ -76,15 +70,12 @@ def _oldest_first(listed: Sequence[tuple[bool, PackedAddress]]) -> tuple[PackedA
     return tuple(address for _, address in (*ipv4, *ipv6))
 
 
-def _usable_address(message: Mapping[str, int]) -> tuple[bool, PackedAddress] | None:
-    """(is secondary, address) of an RTM_NEWADDR message."""
-    attributes = dict(message["attrs"])  # type: ignore[call-overload]  # pyroute2 has no types
-    text = attributes.get("IFA_LOCAL") or attributes.get("IFA_ADDRESS")
-    flags = attributes.get("IFA_FLAGS", message["flags"])
-    is_ipv6 = message["family"] == socket.AF_INET6
-    secondary = bool(flags & _IFA_F_SECONDARY)
-    if text is None or message["scope"] != _SCOPE_GLOBAL or flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE):
+def _usable_address(entry: rtnetlink.AddressEntry) -> tuple[bool, PackedAddress] | None:
+    """(is secondary, address)."""
+    secondary = bool(entry.flags & _IFA_F_SECONDARY)
+    if entry.scope != _SCOPE_GLOBAL or entry.flags & (_IFA_F_DADFAILED | _IFA_F_TENTATIVE):
         return None
-    if is_ipv6 and (secondary or flags & _IFA_F_DEPRECATED):  # for IPv6 the same bit means temporary
+    # For IPv6 the bit of secondary ones means temporary.
+    if len(entry.address) == 16 and (secondary or entry.flags & _IFA_F_DEPRECATED):
         return None
-    return secondary, PackedAddress(socket.inet_pton(message["family"], text))
+    return secondary, entry.address

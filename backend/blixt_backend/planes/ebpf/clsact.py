@@ -2,6 +2,8 @@
 
 A filter stays when the process ends, like a pinned link, and replacing it swaps the program at once. It is
 known by its name; the qdisc is left behind, since others may use it.
+
+pyroute2 takes 13 MB, so it is imported only where a kernel or a clean-up needs it.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]  # it ships no types
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV6, Layout
 from blixt_backend.planes.ebpf.libbpf import BpfError
 from blixt_backend.planes.ebpf.links import Place
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute  # type: ignore[import-untyped]  # it ships no types
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +45,10 @@ class Clsact:
 
     def ensure(self, place: Place) -> None:
         what = f"attaching {place.hook} to interface {place.target}"
-        with IPRoute() as netlink:
-            try:
+        with _route() as netlink:
+            with _refusals(what, but=(errno.EEXIST,)):
                 netlink.tc("add", "clsact", place.target)
-            except NetlinkError as error:
-                if error.code != errno.EEXIST:
-                    raise BpfError(error.code, what) from error
-            try:
+            with _refusals(what):
                 netlink.tc(
                     "replace-filter",
                     "bpf",
@@ -59,18 +60,16 @@ class Clsact:
                     name=f"{self._prefix}{place.hook}",
                     direct_action=True,
                 )
-            except NetlinkError as error:
-                raise BpfError(error.code, what) from error
 
     def remove(self, place: Place) -> None:
-        with IPRoute() as netlink:
+        with _route() as netlink:
             _delete(netlink, place.target, _parent(place.hook), self._priority)
 
 
 def attached_programs(layout: Layout) -> list[tuple[Place, int]]:
     """A family's filters in this network namespace, with their program ids."""
     prefix = _prefix(layout)
-    with IPRoute() as netlink:
+    with _route() as netlink:
         return [
             (Place(name.removeprefix(prefix), ifindex), program)
             for ifindex, _, _, name, program in _filters(netlink)
@@ -81,7 +80,7 @@ def attached_programs(layout: Layout) -> list[tuple[Place, int]]:
 def remove_all() -> list[str]:
     """Take away every filter of ours in this network namespace; returns their names."""
     prefixes = tuple(_prefix(layout) for layout in FAMILIES)
-    with IPRoute() as netlink:
+    with _route() as netlink:
         ours = [found for found in _filters(netlink) if found[3].startswith(prefixes)]
         for ifindex, parent, priority, _, _ in ours:
             _delete(netlink, ifindex, parent, priority)
@@ -130,8 +129,24 @@ def _program_of(options: Any) -> int:
 
 
 def _delete(netlink: IPRoute, ifindex: int, parent: int, priority: int) -> None:
-    try:
+    gone = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+    with _refusals(f"detaching from interface {ifindex}", but=gone):
         netlink.tc("del-filter", "bpf", ifindex, handle=_HANDLE, parent=parent, prio=priority)
+
+
+def _route() -> IPRoute:
+    from pyroute2 import IPRoute
+
+    return IPRoute()
+
+
+@contextmanager
+def _refusals(what: str, but: Collection[int] = ()) -> Iterator[None]:
+    """The kernel's refusals as BpfError, other than those for the errnos in `but`."""
+    from pyroute2 import NetlinkError
+
+    try:
+        yield
     except NetlinkError as error:
-        if error.code not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
-            raise BpfError(error.code, f"detaching from interface {ifindex}") from error
+        if error.code not in but:
+            raise BpfError(error.code, what) from error
