@@ -20,6 +20,7 @@ from blixt_backend.health import places
 from blixt_backend.health import running as health
 from blixt_backend.model import ChangeSet
 from blixt_backend.planes.base import Plane
+from blixt_backend.planes.capabilities import Capability
 from blixt_backend.shortcomings import Shortcomings
 from blixt_backend.tls import Api, ApiAddressError, CertificateError, TlsFiles, target
 
@@ -132,7 +133,8 @@ async def serve(settings: Settings, plane: Plane) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
         await running
-    log.info("stopped; what was applied stays in force")
+    stays = plane.only_shows or Capability.OUTLIVES_PROCESS in plane.capabilities
+    log.info("stopped; what was applied %s", "stays in force" if stays else "ended with this process")
 
 
 async def cleanup(settings: Settings, plane: Plane) -> None:

@@ -38,7 +38,7 @@ def test_help_shows_the_options_of_the_chosen_plane() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--plane", "nope"), "there is no plane 'nope' here, only: ebpf, nftables, print"),
+        (("--plane", "nope"), "there is no plane 'nope' here, only: ebpf, nftables, print, userspace"),
         (("--plane=nope", "--help"), "there is no plane 'nope'"),
         ((*PRINT, "--api", "somewhere"), "'somewhere' is not HOST:PORT"),
         ((*PRINT, "--api", "host:0"), "no port from 1 to 65535"),
