@@ -20,7 +20,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-flood bench-cluster proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-flood bench-cluster bench-nftables proto clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
@@ -91,6 +91,10 @@ bench-flood: $(VENV) $(STAMPS)/lab bpf ## Measure connections that talk beside m
 bench-cluster: $(VENV) $(STAMPS)/lab $(STAMPS)/bench ## Measure 10,000 services on a real control plane, beside kube-proxy (root)
 	@hack/control-plane.sh build
 	@PYTHONPATH=tests $(PYTHON) -m bench.cluster $(BENCH_ARGS)
+
+bench-nftables: $(VENV) $(STAMPS)/lab $(STAMPS)/bench ## Measure the nftables plane beside kube-proxy's nftables mode (root)
+	@hack/control-plane.sh build
+	@PYTHONPATH=tests $(PYTHON) -m bench.nftables $(BENCH_ARGS)
 
 proto: $(VENV) ## Generate the Python stubs from the proto files
 	hack/proto.sh

@@ -1,0 +1,236 @@
+"""The nftables plane beside kube-proxy's nftables mode, on one real control plane, by turns.
+
+Both are given the same changes by the same API server, kube-proxy by its watch, our backend by our frontend,
+which is up all the time; and both are watched alike, by what the kernel tells of nftables' transactions. One
+of them runs at a time, and its rules are gone before the next one begins.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import click
+
+from bench import daemons, figures
+from bench.cluster import FAILURES
+from bench.cluster_changes import Editor
+from bench.cluster_frontend import Bed, address_node, prepare
+from bench.cluster_load import JSON_PATCH, Load
+from bench.cluster_objects import ADDRESS_POOL, Cluster, moved_address, node_name, slice_name, slices_path
+from bench.figures import Figure
+from bench.kube_proxy import DEFAULT_MIN_SYNC, QUICK_MIN_SYNC, KubeProxy
+from bench.nft_commits import Commits, MissedError
+from blixt_control_plane import Place, control_plane
+from blixt_control_plane.place import LOOPBACK
+from blixt_lab import Host, open_lab
+from blixt_lab.daemon import Daemon, script
+
+OURS = "blixt"
+CANDIDATES = (DEFAULT_MIN_SYNC, QUICK_MIN_SYNC, OURS)
+CHANGE, COLD, AGAIN = "one changed endpoint", "cold start", "started again, one endpoint changed meanwhile"
+#: The most of kube-proxy's time that we want to take.
+GOALS = {CHANGE: 1 / 20, COLD: 1 / 2}
+
+_NODES = 3
+_PODS = "10.0.0.0/8"
+_PATIENCE = 180.0
+#: kube-proxy syncs at most once in its minSyncPeriod: no change meets the end of the one before.
+_QUIET_SECONDS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    small: int
+    large: int
+    endpoints: int
+    rounds: int
+    changes: int
+
+
+class Backend:
+    """Ours."""
+
+    def __init__(self, bed: Bed, api: str) -> None:
+        self._bed = bed
+        arguments = ["--api", api, "--node-name", node_name(0), "--plane", "nftables"]
+        command = [script("blixt-backend"), *arguments, "--cluster-cidr", _PODS]
+        self.daemon: Daemon = daemons.started(bed.lab, bed.host, bed.name("backend"), command)
+
+    def end(self) -> None:
+        self.daemon.kill9()
+        self._bed.host.run("nft", "flush", "ruleset", timeout=_PATIENCE)
+
+
+class Bench:
+    def __init__(self, bed: Bed, commits: Commits, options: Options) -> None:
+        self._bed = bed
+        self._commits = commits
+        self._options = options
+        self._cluster = Cluster(_NODES, options.endpoints)
+        #: Where each service's first endpoint is now.
+        self._first: dict[int, str] = {}
+        self._others: list[str] = []
+        self._moves = 0
+        self._api = bed.plane.api()
+        self._listen = f"{LOOPBACK}:{bed.plane.place.free_ports(1)[0]}"
+
+    def run(self) -> Iterator[Figure]:
+        filled = 0
+        for services in (self._options.small, self._options.large):
+            self._fill(filled, services)
+            filled = services
+            with self._frontend():
+                taken = self._rounds(services)
+            yield from _figures(services, taken)
+
+    def _fill(self, first: int, end: int) -> None:
+        async def fill() -> None:
+            async with Load(self._bed.plane) as load:
+                if not first:
+                    await load.create(self._cluster.node_objects())
+                created = self._cluster.services(first, end)
+                await load.create(one for one in created if "gateway" not in one.path)
+
+        self._bed.host.do(fill())
+        if not first:
+            address_node(self._bed.plane)
+        for number in range(first, end):
+            addresses = [one["addresses"][0] for one in self._cluster.slice(number)["endpoints"]]
+            self._first[number] = addresses[0]
+            self._others += addresses[1:]
+        say(f"filled up to {end:,} services")
+
+    @contextmanager
+    def _frontend(self) -> Iterator[None]:
+        bed = self._bed
+        command = [script("blixt-frontend"), "--kubeconfig", str(bed.kubeconfig)]
+        command += ["--listen", self._listen, "--address-pool", ADDRESS_POOL]
+        frontend = daemons.started(bed.lab, bed.host, bed.name("frontend"), command)
+        time.sleep(5)  # until it has listed all: what is measured later begins with it in step
+        try:
+            yield
+        finally:
+            frontend.terminate()
+
+    def _rounds(self, services: int) -> dict[tuple[str, str], list[float]]:
+        """Seconds, by candidate and by what was measured."""
+        taken: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        for _ in range(self._options.rounds):
+            for candidate in CANDIDATES:
+                for what, seconds in self._one_round(candidate, services):
+                    taken[candidate, what].append(seconds)
+                    say(f"{services:,} services: {_name(candidate)}: {what}: {seconds:.4f} s")
+        return taken
+
+    def _one_round(self, candidate: str, services: int) -> Iterator[tuple[str, float]]:
+        self._commits.forget()
+        began = time.monotonic()
+        runner = self._start(candidate)
+        try:
+            yield COLD, self._commits.wait([*self._first.values(), *self._others], _PATIENCE) - began
+            time.sleep(2 * _QUIET_SECONDS)  # kube-proxy's IPv6 half, and a second sync
+            for number in range(self._options.changes):
+                yield CHANGE, self._change((number * 7919 + self._moves) % services)
+                time.sleep(_QUIET_SECONDS)
+            runner.daemon.kill9()
+            self._commits.forget()
+            address = self._move(0)
+            time.sleep(_QUIET_SECONDS)
+            began = time.monotonic()
+            runner = self._start(candidate)
+            yield AGAIN, self._commits.wait([address], _PATIENCE) - began
+        finally:
+            runner.end()
+
+    def _start(self, candidate: str) -> Backend | KubeProxy:
+        if candidate == OURS:
+            return Backend(self._bed, self._listen)
+        return KubeProxy(self._bed.lab, self._bed.host, self._bed.plane, node_name(0), candidate)
+
+    def _change(self, service: int) -> float:
+        """Seconds from when a change is sent to the API server until it is in force."""
+        self._commits.forget()
+        began = time.monotonic()
+        return self._commits.wait([self._move(service)], _PATIENCE) - began
+
+    def _move(self, service: int) -> str:
+        """Give a service's first endpoint an address that none has had; that address."""
+        self._moves += 1
+        address = self._first[service] = moved_address(self._moves)
+        patch = [{"op": "replace", "path": "/endpoints/0/addresses/0", "value": address}]
+        self._api.patch(f"{slices_path()}/{slice_name(service)}", patch, JSON_PATCH)
+        return address
+
+
+def _figures(services: int, taken: dict[tuple[str, str], list[float]]) -> Iterator[Figure]:
+    for candidate in CANDIDATES:
+        subject = f"{_name(candidate)}, {services:,} services"
+        for what in (CHANGE, COLD, AGAIN):
+            yield from _summary(subject, what, taken[candidate, what])
+    for candidate in CANDIDATES:
+        if candidate != OURS:
+            subject = f"{OURS} to {_name(candidate)}, {services:,} services: ratio of medians"
+            for what in (CHANGE, COLD, AGAIN):
+                ours, theirs = median(taken[OURS, what]), median(taken[candidate, what])
+                yield Figure(subject, what, "", ours / theirs, GOALS.get(what))
+
+
+def _summary(subject: str, what: str, seconds: Sequence[float]) -> Iterator[Figure]:
+    yield Figure(subject, f"{what}: median of {len(seconds)}", "ms", 1e3 * median(seconds))
+    yield Figure(subject, f"{what}: least", "ms", 1e3 * min(seconds))
+    yield Figure(subject, f"{what}: most", "ms", 1e3 * max(seconds))
+
+
+def _name(candidate: str) -> str:
+    return OURS if candidate == OURS else f"kube-proxy (minSyncPeriod {candidate})"
+
+
+def measure(options: Options) -> Iterator[Figure]:
+    """Raises one of FAILURES, or MissedError."""
+    with open_lab() as lab:
+        host = Host("cluster", lab.namespace("cluster"))
+        lab.add(host)
+        with control_plane(Place(host.namespace)) as plane:
+            prepare(plane, host)
+            commits = Commits(host)
+            lab.stack.callback(commits.close)
+            bed = Bed(lab, host, plane, Editor(options.endpoints))
+            yield from Bench(bed, commits, options).run()
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--small", type=click.IntRange(1), default=1_000, help="Services at first.")
+@click.option("--large", type=click.IntRange(1), default=5_000, help="Services then.")
+@click.option("--endpoints", type=click.IntRange(2, 100), default=3, help="Endpoints of each Service.")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="Turns of each candidate.")
+@click.option("--changes", type=click.IntRange(1), default=8, help="Changes of one endpoint, each turn.")
+def main(**options: int) -> None:
+    """How soon the nftables plane, and kube-proxy's nftables mode, bring a change and all services in force.
+
+    Needs root, and the control plane's programs (hack/control-plane.sh build). Writes
+    build/bench/nftables.json. A goal that is missed is shown as such, and is no failure.
+    """
+    chosen = Options(**options)
+    if chosen.large <= chosen.small:
+        raise click.UsageError("--large must be larger than --small.")
+    try:
+        found = list(measure(chosen))
+    except (*FAILURES, MissedError) as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(1)
+    click.echo(figures.table(found))
+    click.echo(f"written to {figures.write('nftables', found, asdict(chosen))}")
+
+
+if __name__ == "__main__":
+    main()
