@@ -1,4 +1,4 @@
-"""The kernel's connection tracking over raw netlink: what every message of it has.
+"""The kernel's connection tracking over raw netlink: what every message of it has, and other nfnetlink's.
 
 Sources: linux/netlink.h, linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h. Message headers are in
 the machine's byte order, what attributes hold is in network byte order. All calls that talk block.

@@ -1,41 +1,98 @@
-"""From nftables' listing of a table to the elements that it holds. Pure."""
+"""From what the kernel has in a table's sets and maps to the elements and choices that these are. Pure."""
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address, summarize_address_range
 from typing import Any, Final
 
-from blixt_backend.planes.nftables import elements, ruleset
+from blixt_backend.planes.nftables import elements, priority
 from blixt_backend.planes.nftables.choice import Choice
 from blixt_backend.planes.nftables.compile import Frontend
-from blixt_backend.planes.nftables.elements import SETS, SIDES, SOURCE_RANGES, Element, Elements, Key, Value
+from blixt_backend.planes.nftables.dump import Raw
+from blixt_backend.planes.nftables.elements import (
+    CLUSTER_IPS,
+    GUARDED,
+    HAIRPINS,
+    LOCAL_ENDPOINTS,
+    SIDES,
+    SOURCE_RANGES,
+    UPLINKS,
+    Element,
+    Elements,
+    Key,
+    Value,
+)
 from blixt_backend.planes.nftables.family import Family
-from blixt_backend.planes.nftables.libnftables import Command
 from blixt_backend.planes.nftables.slots import Slots, Target, place
 from blixt_backend.planes.nftables.state import Needed
 
-_LISTED_AS: Final = ("map", "set")
+_ADDRESS, _PROTOCOL, _PORT, _CODE, _INTERFACE = "address", "protocol", "port", "code", "interface"
+_FRONTEND: Final = (_ADDRESS, _PROTOCOL, _PORT)
+_BY_SLOT: Final = (elements.slots, elements.numbered, elements.members)
+#: The parts of keys, and of values, as `ruleset` declares them.
+_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    GUARDED: _FRONTEND,
+    SOURCE_RANGES: (*_FRONTEND, _ADDRESS),
+    CLUSTER_IPS: (_ADDRESS,),
+    LOCAL_ENDPOINTS: (_ADDRESS,),
+    HAIRPINS: (_ADDRESS, _ADDRESS),
+    UPLINKS: (_INTERFACE,),
+    **{elements.frontends(side): _FRONTEND for side in SIDES},
+    **{
+        name(side): (*_FRONTEND, _CODE)
+        for side in SIDES
+        for name in (elements.slots, elements.numbered, elements.members)
+    },
+}
+_VALUES: Final[Mapping[str, tuple[str, ...]]] = {
+    **{name(side): (_CODE,) for side in SIDES for name in (elements.frontends, elements.numbered)},
+    **{name(side): (_ADDRESS, _PORT) for side in SIDES for name in (elements.slots, elements.members)},
+}
+#: Each part as struct(3) has it, after which it is filled up to four bytes; an address' size is its family's.
+_FORMATS: Final = {_PROTOCOL: "B3x", _PORT: "H2x", _CODE: "I", _INTERFACE: "16s"}
+_PROTOCOLS: Final = {number: name for name, number in elements.PROTOCOL_NUMBERS.items()}
+_TEXTS: Final[Mapping[str, Callable[[Any], str | int]]] = {
+    _PROTOCOL: lambda number: str(_PROTOCOLS.get(number, number)),
+    _PORT: socket.ntohs,
+    _CODE: priority.text,
+    _INTERFACE: lambda name: name.rstrip(b"\0").decode(errors="replace"),
+}
 
 
-def held(family: Family, replies: Iterable[Command]) -> dict[Element, Value]:
-    """The elements in the replies to list commands, of all sets and maps that are ours to write."""
-    found: dict[Element, Value] = {}
-    for name, listed in _sets(replies):
-        if name in elements.NAMES:
-            found.update(_element(family, name, each) for each in listed)
+class _Parts:
+    """The parts of a concatenation: from bytes to what elements have."""
+
+    def __init__(self, family: Family, parts: tuple[str, ...]) -> None:
+        texts = {**_TEXTS, _ADDRESS: family.text}
+        formats = _FORMATS | {_ADDRESS: f"{family.size}s"}
+        self._struct = struct.Struct("=" + "".join(formats[part] for part in parts))
+        self._texts = [texts[part] for part in parts]
+
+    def read(self, content: bytes) -> Key:
+        """Raises struct.error."""
+        return tuple(text(part) for text, part in zip(self._texts, self._struct.unpack(content), strict=True))
+
+
+def held(family: Family, name: str, raw: Iterable[Raw]) -> dict[Element, Value]:
+    """The elements of one of our sets and maps. Raises struct.error for what no version of it holds."""
+    keys, values = _Parts(family, _KEYS[name]), _Parts(family, _VALUES.get(name, ()))
+    found = {}
+    for each in raw:
+        key = keys.read(each.key)
+        if name == SOURCE_RANGES:
+            key = _with_network(key, keys.read(each.last))
+        found[Element(name, key)] = Value(values.read(each.value), each.comment)
     return found
 
 
-def choices(replies: Iterable[Command]) -> set[Needed]:
+def choices(side: str, raw: Iterable[Raw]) -> set[Needed]:
     """The choices that have chains."""
-    sides = {ruleset.choices(side): side for side in SIDES}
-    return {
-        (sides[name], Choice.of(str(code)))
-        for name, listed in _sets(replies)
-        if name in sides
-        for code, _ in listed
-    }
+    code = struct.Struct("=I")
+    return {(side, Choice.of(priority.text(*code.unpack(each.key)))) for each in raw}
 
 
 def places(held: Elements) -> Mapping[Frontend, Mapping[str, Slots]]:
@@ -56,35 +113,12 @@ def places(held: Elements) -> Mapping[Frontend, Mapping[str, Slots]]:
     return found
 
 
-def _sets(replies: Iterable[Command]) -> Iterator[tuple[str, list[Any]]]:
-    """Names and elements. What maps concatenations is listed as a set by some versions."""
-    for reply in replies:
-        for kind in _LISTED_AS:
-            if kind in reply:
-                yield reply[kind]["name"], reply[kind].get("elem", [])
-
-
-def _element(family: Family, name: str, listed: Any) -> tuple[Element, Value]:
-    key, parts = (listed, ()) if name in SETS else (listed[0], _parts(listed[1]))
-    comment = ""
-    if isinstance(key, dict) and "elem" in key:
-        comment, key = key["elem"].get("comment", ""), key["elem"]["val"]
-    whole = _parts(key)
-    if name == SOURCE_RANGES:
-        whole = (*whole[:-1], _network(family, key["concat"][-1]))
-    return Element(name, whole), Value(parts, comment)
-
-
-def _parts(listed: Any) -> Key:
-    return tuple(listed["concat"]) if isinstance(listed, dict) and "concat" in listed else (listed,)
-
-
-def _network(family: Family, listed: Any) -> str:
-    if isinstance(listed, str):
-        return f"{listed}/{8 * family.size}"
-    if "prefix" in listed:
-        return f"{listed['prefix']['addr']}/{listed['prefix']['len']}"
-    return "-".join(listed["range"])
+def _with_network(first: Key, last: Key) -> Key:
+    """A frontend with a network, or with a range that is none."""
+    *frontend, lowest = first
+    networks = [*summarize_address_range(ip_address(lowest), ip_address(last[-1]))]
+    text = str(networks[0]) if len(networks) == 1 else f"{lowest}-{last[-1]}"
+    return (*frontend, text)
 
 
 def _frontend(parts: list[str | int]) -> Frontend:

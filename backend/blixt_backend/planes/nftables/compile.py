@@ -25,6 +25,7 @@ from blixt_backend.planes.shares import without_this_family
 
 _PROTOCOLS = {Protocol.TCP: "tcp", Protocol.UDP: "udp", Protocol.SCTP: "sctp"}
 _INTERNAL, _EXTERNAL, _CLUSTER = Scope.INTERNAL.value, Scope.EXTERNAL.value, Scope.CLUSTER.value
+_ALL = _INTERNAL | _EXTERNAL | _CLUSTER
 #: (endpoint's target, None for a share to refuse; scopes; endpoint)
 _Member = tuple[Target | None, int, Endpoint]
 
@@ -78,8 +79,8 @@ def compile_view(view: ServiceView, family: Family, node_addresses: Sequence[Pac
     size = family.size
     local = {
         family.text(address)
-        for endpoint in view.endpoints
-        if endpoint.local and entries
+        for endpoint in (view.endpoints if entries else ())
+        if endpoint.local
         for address in endpoint.addresses
         if len(address) == size
     }
@@ -102,10 +103,7 @@ def _entries(
     members += _shares_without_this_family(view, members)
     drops = service.origin is Origin.GATEWAY_LISTENER and port.protocol is Protocol.UDP
     seconds = min(service.affinity_seconds, MOST_SECONDS)
-    internal, external, cluster = (
-        _side([member for member in members if member[1] & scope], seconds, drops)
-        for scope in (_INTERNAL, _EXTERNAL, _CLUSTER)
-    )
+    internal, external, cluster = _sides(members, seconds, drops)
     # Nobody has an endpoint: that is refused, whatever the policy.
     somewhere = bool(cluster.slots)
     if somewhere and service.internal_traffic_local and not internal.slots:
@@ -166,6 +164,18 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, family: Family) -
 def _shares_without_this_family(view: ServiceView, members: Sequence[_Member]) -> list[_Member]:
     present = {endpoint.group for _, scopes, endpoint in members if scopes}
     return [(None, each.scopes.value, each) for each in without_this_family(view, present)]
+
+
+def _sides(members: Sequence[_Member], seconds: int, drops: bool) -> tuple[Side, Side, Side]:
+    """What internal, external and all clients get."""
+    if all(scopes == _ALL for _, scopes, _ in members):
+        side = _side(members, seconds, drops)
+        return side, side, side
+    internal, external, cluster = (
+        _side([member for member in members if member[1] & scope], seconds, drops)
+        for scope in (_INTERNAL, _EXTERNAL, _CLUSTER)
+    )
+    return internal, external, cluster
 
 
 def _side(members: Sequence[_Member], seconds: int, drops: bool) -> Side:

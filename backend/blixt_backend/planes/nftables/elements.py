@@ -6,12 +6,12 @@ An element is a key, and in a map a value; both are tuples of what nftables' JSO
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Final, NamedTuple
 
 from blixt_backend.planes.nftables.compile import Entry, Frontend, Side
 from blixt_backend.planes.nftables.family import TABLE, Family
-from blixt_backend.planes.nftables.libnftables import Command
 from blixt_backend.planes.nftables.slots import numbers, slot
 
 #: Clients on this node, and in the network.
@@ -41,6 +41,9 @@ def members(side: str) -> str:
     """The map from a frontend with affinity and an endpoint's number to the endpoint."""
     return f"{side}_members"
 
+
+#: Protocols as they are written: libnftables looks up each name that it is given in a file.
+PROTOCOL_NUMBERS: Final[Mapping[object, int]] = {"tcp": 6, "udp": 17, "sctp": 132}
 
 #: All that this module knows to write.
 NAMES: Final = (
@@ -112,12 +115,12 @@ def difference(held: Elements, wanted: Elements) -> Difference:
     return Difference(away, there)
 
 
-def commands(family: Family, change: Difference) -> list[Command]:
-    """The same for nftables, which takes one command for each set or map."""
-    removed: defaultdict[str, list[Any]] = defaultdict(list)
+def commands(family: Family, change: Difference) -> list[str]:
+    """The same for nftables, one command for each set or map, each in JSON."""
+    removed: defaultdict[str, list[str]] = defaultdict(list)
     for element in change.away:
         removed[element.name].append(_key(element))
-    added: defaultdict[str, list[Any]] = defaultdict(list)
+    added: defaultdict[str, list[str]] = defaultdict(list)
     for element, value in change.there.items():
         added[element.name].append(_whole(element, value))
     return [
@@ -127,22 +130,33 @@ def commands(family: Family, change: Difference) -> list[Command]:
 
 
 def batches(change: Difference, most: int) -> Iterator[Difference]:
-    """The difference in parts of about `most` elements, each of which leaves every frontend whole."""
-    groups: defaultdict[Key, tuple[list[Element], dict[Element, Value]]] = defaultdict(lambda: ([], {}))
+    """The difference in parts of about `most` elements, each of which leaves every frontend whole.
+
+    What is to be there must have each frontend's elements one after the other.
+    """
+    away: defaultdict[Key, list[Element]] = defaultdict(list)
     for element in change.away:
-        groups[_group(element)][0].append(element)
-    for element, value in change.there.items():
-        groups[_group(element)][1][element] = value
-    away: list[Element] = []
+        away[_group(element)].append(element)
+    gone: list[Element] = []
     there: dict[Element, Value] = {}
-    for gone, come in groups.values():
-        away += gone
-        there.update(come)
-        if len(away) + len(there) >= most:
-            yield Difference(tuple(away), there)
-            away, there = [], {}
-    if away or there:
-        yield Difference(tuple(away), there)
+    last: Key = ()
+    for element, value in change.there.items():
+        group = _group(element)
+        if group != last:
+            if len(gone) + len(there) >= most:
+                yield Difference(tuple(gone), there)
+                gone, there = [], {}
+            last = group
+            if away:
+                gone += away.pop(group, ())
+        there[element] = value
+    for rest in away.values():
+        if len(gone) + len(there) >= most:
+            yield Difference(tuple(gone), there)
+            gone, there = [], {}
+        gone += rest
+    if gone or there:
+        yield Difference(tuple(gone), there)
 
 
 def _group(element: Element) -> Key:
@@ -150,31 +164,44 @@ def _group(element: Element) -> Key:
     return element.key[:3] if len(element.key) >= len(Frontend._fields) else (element.name, *element.key)
 
 
-def _command(verb: str, family: Family, name: str, listed: list[Any]) -> Command:
-    return {verb: {"element": {"family": family.name, "table": TABLE, "name": name, "elem": listed}}}
+# JSON is put together by hand: these few forms are all there is, and many elements come at once.
 
 
-def _whole(element: Element, value: Value) -> Any:
+def _command(verb: str, family: Family, name: str, listed: list[str]) -> str:
+    place = f'"family":"{family.name}","table":"{TABLE}","name":"{name}"'
+    return f'{{"{verb}":{{"element":{{{place},"elem":[{",".join(listed)}]}}}}}}'
+
+
+def _whole(element: Element, value: Value) -> str:
     key = _key(element)
     if value.comment:
-        key = {"elem": {"val": key, "comment": value.comment}}
-    return key if element.name in SETS else [key, _joined(value.parts)]
+        key = f'{{"elem":{{"val":{key},"comment":{_quoted(value.comment)}}}}}'
+    return key if element.name in SETS else f"[{key},{_joined(value.parts)}]"
 
 
-def _key(element: Element) -> Any:
-    if element.name == SOURCE_RANGES:
-        *frontend, network = element.key
-        return {"concat": [*frontend, _network(str(network))]}
-    return _joined(element.key)
+def _key(element: Element) -> str:
+    key = element.key
+    if len(key) < len(Frontend._fields):
+        return _joined(key)
+    address, protocol, port, *rest = key
+    frontend = f'"{address}",{PROTOCOL_NUMBERS[protocol]},{port}'
+    if not rest:
+        return f'{{"concat":[{frontend}]}}'
+    last = _network(str(rest[0])) if element.name == SOURCE_RANGES else f'"{rest[0]}"'
+    return f'{{"concat":[{frontend},{last}]}}'
 
 
-def _network(text: str) -> Any:
+def _network(text: str) -> str:
     address, slash, length = text.partition("/")
     if slash:
-        return {"prefix": {"addr": address, "len": int(length)}}
-    return {"range": text.split("-")}
+        return f'{{"prefix":{{"addr":"{address}","len":{length}}}}}'
+    first, _, last = text.partition("-")
+    return f'{{"range":["{first}","{last}"]}}'
 
 
-def _joined(parts: Iterable[str | int]) -> Any:
-    listed = list(parts)
-    return listed[0] if len(listed) == 1 else {"concat": listed}
+def _joined(parts: Key) -> str:
+    return _part(parts[0]) if len(parts) == 1 else f'{{"concat":[{",".join(map(_part, parts))}]}}'
+
+
+def _part(part: str | int) -> str:
+    return _quoted(part) if isinstance(part, str) else str(part)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from blixt_backend.planes.nftables import adopt, elements, ruleset
-from blixt_backend.planes.nftables.elements import SETS, SIDES, Difference, Element, Value
+from blixt_backend.planes import ctnetlink
+from blixt_backend.planes.nftables import adopt, dump, elements, ruleset
+from blixt_backend.planes.nftables.elements import SIDES, Difference, Element, Value
 from blixt_backend.planes.nftables.family import FAMILIES, TABLE, TABLE_PREFIX, Family
 from blixt_backend.planes.nftables.libnftables import Command, Nftables, NftError
 from blixt_backend.planes.nftables.ruleset import Rules
@@ -14,7 +16,6 @@ from blixt_backend.planes.nftables.state import Needed
 
 #: Elements of one transaction, where it may be several.
 _MOST_ELEMENTS: Final = 20_000
-_MAPS_OF_CHOICES: Final = tuple(ruleset.choices(side) for side in SIDES)
 
 
 class Held(NamedTuple):
@@ -36,12 +37,21 @@ class Tables:
 
     def held(self, family: Family) -> Held:
         """All that is there, which costs as much as there is."""
-        if TABLE not in self._names(family):
-            return Held()
-        replies = [
-            reply for name in (*elements.NAMES, *_MAPS_OF_CHOICES) for reply in self._listed(family, name)
-        ]
-        return Held(adopt.held(family, replies), adopt.choices(replies))
+        found: dict[Element, Value] = {}
+        choices: set[Needed] = set()
+        with ctnetlink.opened() as netlink:
+            for name in elements.NAMES:
+                raw = dump.elements(netlink, family, TABLE, name)
+                try:
+                    found |= adopt.held(family, name, raw)
+                except struct.error:
+                    raise NftError(
+                        f"{name} of table {family.name} {TABLE} is none of ours: delete the table"
+                    ) from None
+            for side in SIDES:
+                raw = dump.elements(netlink, family, TABLE, ruleset.choices(side))
+                choices |= adopt.choices(side, raw)
+        return Held(found, choices)
 
     def lay(self, needed: Mapping[Family, Iterable[Needed]]) -> None:
         """All rules, as they should be, around the elements that are there."""
@@ -59,16 +69,16 @@ class Tables:
 
     def change(self, changes: Mapping[Family, Difference]) -> None:
         """In one transaction."""
-        commands: list[Command] = []
+        commands: list[str] = []
         for family, change in changes.items():
             commands += elements.commands(family, change)
         if commands:
-            self._nft.run(commands)
+            self._nft.run_json(commands)
 
     def fill(self, family: Family, change: Difference) -> None:
         """In as many transactions as it takes, each of which leaves every frontend whole."""
         for part in elements.batches(change, _MOST_ELEMENTS):
-            self._nft.run(elements.commands(family, part))
+            self._nft.run_json(elements.commands(family, part))
 
     def remove_others(self) -> None:
         """What other versions of this plane have left."""
@@ -82,20 +92,9 @@ class Tables:
         commands: list[Command] = [
             {"delete": {"table": {"family": family.name, "name": name}}}
             for family in FAMILIES
-            for name in self._names(family)
+            for name in dump.tables(family)
             if whether(name)
         ]
         if commands:
             self._nft.run(commands)
         return len(commands)
-
-    def _names(self, family: Family) -> list[str]:
-        replies = self._nft.run([{"list": {"tables": {"family": family.name}}}])
-        return [reply["table"]["name"] for reply in replies if "table" in reply]
-
-    def _listed(self, family: Family, name: str) -> list[Command]:
-        kind = "set" if name in SETS else "map"
-        try:
-            return self._nft.run([{"list": {kind: {"family": family.name, "table": TABLE, "name": name}}}])
-        except NftError:  # somebody else's doing: what isn't there holds nothing, and is laid out again
-            return []

@@ -16,7 +16,8 @@ from typing import Any, Final
 Command = Mapping[str, Any]
 
 _SONAME: Final = "libnftables.so.1"
-_OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
+# NFT_CTX_OUTPUT_JSON, and NFT_CTX_OUTPUT_NUMERIC_PROTO: a protocol's name is looked up in a file, each time.
+_OUTPUT: Final = 1 << 4 | 1 << 7
 _PLACE = re.compile(r"^\S*:\d+:\d+-\d+: ")
 _MOST_ERROR_LETTERS = 300
 
@@ -40,7 +41,7 @@ class Nftables:
             raise NftError("libnftables can't open a netlink socket")
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
-        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_JSON)
+        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT)
 
     def close(self) -> None:
         if self._context:
@@ -51,6 +52,10 @@ class Nftables:
         """One transaction of commands, or one list command; its replies. Raises NftError."""
         output = self._run(json.dumps({"nftables": commands}).encode())
         return json.loads(output)["nftables"] if output else []
+
+    def run_json(self, commands: Sequence[str]) -> None:
+        """One transaction of commands that are JSON already. Raises NftError."""
+        self._run(f'{{"nftables":[{",".join(commands)}]}}'.encode())
 
     def run_text(self, commands: str) -> None:
         """One transaction in nft's own language. Raises NftError."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from blixt_backend.model import ServiceView
 from blixt_backend.planes.nftables import adopt, elements, stale
+from blixt_backend.planes.nftables.bulk import uncollected
 from blixt_backend.planes.nftables.compile import Frontend, Plan, compile_view
 from blixt_backend.planes.nftables.elements import Difference
 from blixt_backend.planes.nftables.family import FAMILIES, Family
@@ -38,6 +39,10 @@ class Programming:
 
     def resync(self, views: Mapping[str, ServiceView], place: Place) -> None:
         """Make the tables hold this and nothing else, whatever they hold; what is right already stays."""
+        with uncollected():
+            self._resync(views, place)
+
+    def _resync(self, views: Mapping[str, ServiceView], place: Place) -> None:
         self.in_step = False
         self._place = place
         held = {family: self._tables.held(family) for family in FAMILIES}
