@@ -77,7 +77,8 @@ test-e2e: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Build a real control plan
 		echo "not root: the tests marked lab and bpf are not run"; \
 		.venv/bin/pytest tests/e2e -m "not lab and not bpf" $(PYTEST_ARGS); fi
 
-demo: $(VENV) $(STAMPS)/lab bpf ## Show a Gateway balance real traffic over two nodes (root; KEEP=1 leaves it up)
+# Without root nothing of the lab is needed.
+demo: $(VENV) $(if $(filter 0,$(shell id -u)),$(STAMPS)/lab bpf) ## Show a Gateway balance real traffic, as root over two nodes with eBPF (KEEP=1 leaves it up)
 	@$(PYTHON) hack/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
 bench: $(VENV) $(STAMPS)/lab bpf ## Measure against plain routing, and at 10,000 services (root)
