@@ -20,7 +20,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 	-Ibpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-flood bench-cluster bench-nftables proto clean
+.PHONY: help setup lint lint-python lint-types lint-layers lint-c lint-shell lint-proto fmt bpf test test-planes test-interop test-e2e demo bench bench-plots bench-flood bench-cluster bench-nftables proto clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
@@ -55,7 +55,7 @@ fmt: $(VENV) $(STAMPS)/lint ## Format Python and C
 
 bpf: $(OBJECT_FILES) $(OBJECTS)/trace.c ## Compile the eBPF programs, once for each family
 
-test: $(VENV) $(STAMPS)/lab $(STAMPS)/trace bpf ## Run all tests but test-e2e's and test-interop's (lab and bpf tests need root)
+test: $(VENV) $(STAMPS)/lab $(STAMPS)/bench $(STAMPS)/trace bpf ## Run all tests but test-e2e's and test-interop's (lab and bpf tests need root)
 	@echo "not among these: make test-e2e (a real control plane), make test-interop (KPNG's own programs)"
 	@if [ "$$(id -u)" = 0 ]; then .venv/bin/pytest -m "not e2e and not interop" $(PYTEST_ARGS); else \
 		echo "not root: the tests marked lab and bpf are not run"; \
@@ -81,10 +81,12 @@ test-e2e: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Build a real control plan
 demo: $(VENV) $(if $(filter 0,$(shell id -u)),$(STAMPS)/lab bpf) ## Show a Gateway balance real traffic, as root over two nodes with eBPF (KEEP=1 leaves it up)
 	@$(PYTHON) hack/demo.py $(if $(filter-out 0,$(KEEP)),--keep)
 
-bench: $(VENV) $(STAMPS)/lab bpf ## Measure against plain routing, and at 10,000 services (root)
-	@PYTHONPATH=tests $(PYTHON) -m bench.dataplane
-	@PYTHONPATH=tests $(PYTHON) -m bench.sockets
-	@PYTHONPATH=tests $(PYTHON) -m bench.scale
+bench: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Measure against plain routing and kube-proxy, at up to 10,000 services (root)
+	@PYTHONPATH=tests $(PYTHON) -m bench $(BENCH_ARGS)
+	@$(if $(filter-out 0,$(PLOTS)),PYTHONPATH=tests $(PYTHON) -m bench.plots)
+
+bench-plots: $(VENV) ## Draw what the last `make bench` found into docs/benchmarks.md
+	@PYTHONPATH=tests $(PYTHON) -m bench.plots
 
 bench-flood: $(VENV) $(STAMPS)/lab bpf ## Measure connections that talk beside millions of new flows from nobody (root)
 	@PYTHONPATH=tests $(PYTHON) -m bench.flood

@@ -18,7 +18,7 @@ packages_of() {
 	case "$1" in
 	build) echo clang=clang libbpf-dev=bpf/bpf_helpers.h linux-libc-dev=linux/bpf.h ;;
 	lab) echo libbpf1=libbpf.so.1 libnftables1=libnftables.so.1 nftables=nft iproute2=ip ethtool=ethtool ;;
-	bench) echo nftables=nft ;;
+	bench) echo nftables=nft iptables=iptables-restore ;;
 	lint) echo clang-format=clang-format shellcheck=shellcheck ;;
 	trace) echo python3-bpfcc=/usr/lib/python3/dist-packages/bcc/__init__.py ;;
 	*) fail "no package group '$1'; there are build, lab, trace, bench and lint" ;;

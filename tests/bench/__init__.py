@@ -1,1 +1,4 @@
-"""Benchmarks, which need root. `make bench` runs all; one: `PYTHONPATH=tests python -m bench.dataplane`."""
+"""Benchmarks, which need root.
+
+`make bench` runs all of the dataplane's: `PYTHONPATH=tests python -m bench --help`.
+"""

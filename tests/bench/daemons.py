@@ -61,6 +61,11 @@ def wait_while_running(
     return found[0]
 
 
+def wait_for_words(daemon: Daemon, words: str, running: Sequence[Daemon]) -> None:
+    """Wait until a daemon has logged these words. RuntimeError when one of `running` ends first."""
+    wait_while_running(running, lambda: words in daemon.log.read_text() or None, words)
+
+
 def started(lab: Lab, host: Host, role: str, command: list[str]) -> Daemon:
     """Any program as a daemon of the lab."""
     daemon = Daemon(lab, host, f"{host.name}-{role}", command)

@@ -30,10 +30,13 @@ _NAMED = 16
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One round; times are in seconds of CLOCK_MONOTONIC: it was there, the plane was called, it was done."""
+    """One round; times are in seconds of CLOCK_MONOTONIC: it was asked for, it was there, the plane was
+    called, it was done.
+    """
 
     services: int
     names: list[str]
+    asked: float
     synced: float
     begun: float
     applied: float
@@ -50,11 +53,15 @@ def read(log: Path) -> list[Applied]:
 
 
 class StampedClient(Client):
-    """Remembers when the last round's Sync had come, in seconds of CLOCK_MONOTONIC."""
+    """Remembers when the last round was asked for, and when its Sync had come, in seconds of
+    CLOCK_MONOTONIC.
+    """
 
+    asked = 0.0
     synced = 0.0
 
     async def next_round(self) -> Round:
+        self.asked = time.monotonic()
         received = await super().next_round()
         self.synced = time.monotonic()
         return received
@@ -91,7 +98,7 @@ class TimedPlane(Plane):
         await self._plane.apply(change)
         count = len(change.changed)
         names = list(change.changed) if count <= _NAMED else []
-        told = Applied(count, names, self._client.synced, begun, time.monotonic())
+        told = Applied(count, names, self._client.asked, self._client.synced, begun, time.monotonic())
         sys.stdout.write(json.dumps(asdict(told)) + "\n")
         sys.stdout.flush()
 

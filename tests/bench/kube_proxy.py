@@ -29,7 +29,6 @@ QUICK_MIN_SYNC = "10ms"
 
 _PATIENCE = 300.0
 _SAMPLE = re.compile(r"^(kubeproxy_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
-_SYNCED = 'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}'
 _CHANGES = "kubeproxy_sync_proxy_rules_endpoint_changes_total"
 _PENDING = "kubeproxy_sync_proxy_rules_endpoint_changes_pending"
 
@@ -73,7 +72,9 @@ class KubeProxy:
     def last_sync(self) -> Sync:
         """Raises OSError where it doesn't answer."""
         metrics = self._metrics()
-        return Sync(metrics.get(_SYNCED, 0.0), metrics.get(_CHANGES, 0.0), metrics.get(_PENDING, 0.0))
+        return Sync(
+            metrics.get(last_sync_of("IPv4"), 0.0), metrics.get(_CHANGES, 0.0), metrics.get(_PENDING, 0.0)
+        )
 
     def cpu_seconds(self) -> float:
         """Its own, and that of the `nft` that it calls."""
@@ -96,15 +97,23 @@ class KubeProxy:
         return synced if synced.at > self._started_at else None
 
     def _metrics(self) -> Mapping[str, float]:
-        def fetch() -> str:
-            connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=30)
-            try:
-                connection.request("GET", "/metrics")
-                return connection.getresponse().read().decode()
-            finally:
-                connection.close()
+        return self._host.call(lambda: fetch_metrics(self._port))
 
-        return {name: float(value) for name, value in _SAMPLE.findall(self._host.call(fetch))}
+
+def fetch_metrics(port: int) -> Mapping[str, float]:
+    """What a kube-proxy of this network namespace says of itself. Raises OSError where it doesn't answer."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=30)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return {name: float(value) for name, value in _SAMPLE.findall(text)}
+
+
+def last_sync_of(family: str) -> str:
+    """The metric that tells when the rules of IPv4 or IPv6 were last brought into the kernel."""
+    return f'kubeproxy_sync_proxy_rules_last_timestamp_seconds{{ip_family="{family}"}}'
 
 
 def _configuration(

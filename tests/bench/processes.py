@@ -32,3 +32,23 @@ def _status_mb(pid: int, field: str) -> float:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise RuntimeError(f"process {pid} has no memory: it has ended")
+
+
+def run_seconds(pid: int) -> float:
+    """How long a single-threaded process, or a kernel thread, has run so far, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def softirq_thread(cpu: int) -> int:
+    """The id of the kernel thread that takes over a CPU's softirqs when there are many."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _name(entry) == f"ksoftirqd/{cpu}":
+            return int(entry.name)
+    raise RuntimeError(f"there is no ksoftirqd/{cpu}: is this a container without the host's process ids?")
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:  # it has ended
+        return ""

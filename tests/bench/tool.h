@@ -8,13 +8,13 @@
 #include <string.h>
 #include <time.h>
 
-static void die(const char *what)
+static inline void die(const char *what)
 {
 	fprintf(stderr, PROGRAM ": %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static double now(void)
+static inline double now(void)
 {
 	struct timespec t;
 
@@ -22,7 +22,7 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-static long number(const char *text, long max)
+static inline long number(const char *text, long max)
 {
 	char *end;
 	long n = strtol(text, &end, 10);

@@ -1,6 +1,7 @@
 """The network that packets are timed in: client - node - pods, joined by veths, all neighbours permanent.
 
-No bridge and no address resolution: what is measured is the node's path and two hosts' stacks.
+No bridge and no address resolution: what is measured is the node's path and two hosts' stacks. Each
+candidate has one of its own, all up at once, and so all have the same addresses.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from pathlib import Path
 
 from blixt_lab import Host, Lab
 
-#: What the client writes to when it doesn't write to pods directly; routed to the node.
-SERVICE_ADDRESS = {4: "192.0.2.10", 6: "2001:db8:100::10"}
 UPLINK = "eth0"
 POD_DEVICES = "pod*"
 _SETTINGS: dict[str, str | int] = {
@@ -23,15 +22,26 @@ _SETTINGS: dict[str, str | int] = {
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """One client, one node, its pods. Several stand side by side: one for each candidate."""
+    """One client, one node, its pods: `pods` are endpoints, `neighbour` is one more, which isn't."""
 
     name: str
     client: Host
     node: Host
     pods: tuple[Host, ...]
+    neighbour: Host
 
     def pod_addresses(self, family: int) -> list[str]:
         return [pod.address4 if family == 4 else pod.address6 for pod in self.pods]
+
+    def leave_no_checksum(self) -> None:
+        """Senders sum their packets up, as what comes in by a NIC is, and receivers take what XDP redirects.
+
+        XDP can't tell a whole checksum from one that was left to the device, and a veth takes redirected
+        frames only while its peer has GRO.
+        """
+        for host in (self.client, *self.pods):
+            host.offload_checksums("eth0", False)
+            host.run("ethtool", "-K", "eth0", "gro", "on")
 
 
 def build(lab: Lab, name: str, pods: int, cgroup: Path | None = None) -> Topology:
@@ -44,7 +54,7 @@ def build(lab: Lab, name: str, pods: int, cgroup: Path | None = None) -> Topolog
     client = host("client", "172.18.0.2", "fd00:172:18::2", 2)
     node = host("node", "172.18.0.1", "fd00:172:18::1", 1)
     listed = tuple(
-        host(f"pod{n}", f"10.244.1.{10 + n}", f"fd00:10:244:1::{n}", 16 + n) for n in range(1, pods + 1)
+        host(f"pod{n}", f"10.244.1.{10 + n}", f"fd00:10:244:1::{n}", 16 + n) for n in range(1, pods + 2)
     )
     forwarding: dict[str, str | int] = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
     lab.add(client, *listed, settings=_SETTINGS)
@@ -55,7 +65,13 @@ def build(lab: Lab, name: str, pods: int, cgroup: Path | None = None) -> Topolog
     for sender in (client, *listed):
         # Many datagrams may be handed over at once; they must be packets before the node sees them.
         sender.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off")
-    return Topology(name, client, node, listed)
+    # What isn't a pod's goes out: the node's own connections to a service must have a way.
+    node.ip(
+        f"route add default via {client.address4} dev {UPLINK} onlink",
+        f"route add default via {client.address6} dev {UPLINK} onlink",
+    )
+    *endpoints, neighbour = listed
+    return Topology(name, client, node, tuple(endpoints), neighbour)
 
 
 def _wire(node: Host, device: str, host: Host) -> None:
