@@ -83,9 +83,8 @@ demo: $(VENV) $(if $(filter 0,$(shell id -u)),$(STAMPS)/lab bpf) ## Show a Gatew
 
 bench: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Measure against plain routing and kube-proxy, at up to 10,000 services (root)
 	@PYTHONPATH=tests $(PYTHON) -m bench $(BENCH_ARGS)
-	@$(if $(filter-out 0,$(PLOTS)),PYTHONPATH=tests $(PYTHON) -m bench.plots)
 
-bench-plots: $(VENV) ## Draw what the last `make bench` found into docs/benchmarks.md
+bench-plots: $(VENV) ## Draw what the last `make bench` found into docs/bench
 	@PYTHONPATH=tests $(PYTHON) -m bench.plots
 
 bench-flood: $(VENV) $(STAMPS)/lab bpf ## Measure connections that talk beside millions of new flows from nobody (root)

@@ -8,6 +8,7 @@ is bench.cluster's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from bench import daemons, follow, topology
@@ -20,33 +21,42 @@ from blixt_lab.daemon import Daemon
 
 _ENDPOINTS = 10
 _SUBJECT = "blixt"
-_STARTS = 3
-#: How often a change of so many services is made.
-_TIMES = {1: 20, 100: 10}
-_WHOLE_TIMES = 3
-_EDITS = 40
 
 
-def measure(lab: Lab, services: Sequence[int], say: Callable[[str], None]) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How often each is done: starts, changes of one service, of 100 and of all, edits of one endpoint."""
+
+    starts: int
+    one: int
+    hundred: int
+    whole: int
+    edits: int
+
+
+FULL, QUICK = Extent(5, 20, 10, 5, 40), Extent(1, 3, 3, 1, 4)
+
+
+def measure(lab: Lab, services: Sequence[int], extent: Extent, say: Callable[[str], None]) -> list[Row]:
     """Rows for the smallest of several numbers of services, and for the largest."""
     rows = []
     for count in sorted({min(services), max(services)}):
-        rows += _measure(lab, Cluster(count, _ENDPOINTS))
+        rows += _measure(lab, Cluster(count, _ENDPOINTS), extent)
         say(f"{count:,} services of {_ENDPOINTS} endpoints: applied, changed")
     return rows
 
 
-def _measure(lab: Lab, cluster: Cluster) -> list[Row]:
+def _measure(lab: Lab, cluster: Cluster, extent: Extent) -> list[Row]:
     count = cluster.services
     firsts: list[Applied] = []
     memory: list[float] = []
     with feed(cluster, lab.folder / f"feed-{count}.sock") as source:
         source.fill()
-        for start in range(_STARTS):
+        for start in range(extent.starts):
             follower = Follower(lab, f"apply{count}-{start}", source)
             firsts.append(follower.next())
             memory.append(resident_mb(follower.daemon.pid))
-            if start < _STARTS - 1:
+            if start < extent.starts - 1:
                 follower.daemon.kill9()
         rows = [
             _row(count, "all services from empty: Sync to map", "s", _seconds(firsts)),
@@ -54,11 +64,11 @@ def _measure(lab: Lab, cluster: Cluster) -> list[Row]:
             _row(count, "backend's memory with all services", "MB", memory),
             _row(count, "backend's memory at most", "MB", [peak_mb(follower.daemon.pid)]),
         ]
-        for size, times in {**_TIMES, count: _WHOLE_TIMES}.items():
+        for size, times in {1: extent.one, 100: extent.hundred, count: extent.whole}.items():
             if size <= count:
                 taken = [follower.after(partial(source.move, size)) for _ in range(times)]
                 rows.append(_row(count, f"{size:,} changed: Sync to map", "ms", _milliseconds(taken)))
-        edits = [follower.after(partial(source.resize, 0, 1 - n % 2)) for n in range(_EDITS)]
+        edits = [follower.after(partial(source.resize, 0, 1 - n % 2)) for n in range(extent.edits)]
         rows.append(_row(count, "one endpoint: Sync to map", "ms", _milliseconds(edits)))
         rows.append(
             _row(count, "backend's memory after the changes", "MB", [resident_mb(follower.daemon.pid)])

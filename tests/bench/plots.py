@@ -1,26 +1,23 @@
-"""Draws what the last run found: SVGs into docs/, and the tables into docs/benchmarks.md, between its
-marks.
-"""
+"""Draws what the last run found, and writes its tables beside: docs/bench."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 import matplotlib
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bench import loads, report
 from bench.candidates import IPTABLES, NFTABLES, PLAIN, TC, Way
 from bench.report import Row
 
-DOCS = Path("docs")
-PAGE = "benchmarks.md"
-_BEGIN, _END = "<!-- figures: make bench-plots -->", "<!-- end of figures -->"
+DOCS = Path("docs/bench")
+PAGE = "results.md"
 _COLOURS = {PLAIN: "0.6", TC: "tab:blue", NFTABLES: "tab:orange", IPTABLES: "tab:red"}
 _RATIOS = (
     loads.CONNECTIONS,
@@ -33,16 +30,16 @@ _RATIOS = (
 _BY_SERVICES = (loads.CONNECTIONS, loads.PACKETS, loads.NEW_FLOWS)
 
 
-def ratios(rows: Sequence[Row]) -> bool:
+def ratios(rows: Sequence[Row]) -> Figure | None:
     """Candidates beside plain routing, from outside, at the most services.
 
-    Whether there was anything to draw.
+    None: there is nothing to draw.
     """
     found = [
         row for row in _from_outside(rows) if row.ratio_to_plain is not None and row.candidate in _COLOURS
     ]
     if not found:
-        return False
+        return None
     most = max(row.services for row in found)
     listed = [name for name in _COLOURS if any(row.candidate == name for row in found)]
     metrics = [metric for metric in _RATIOS if any(row.metric == metric.name for row in found)]
@@ -63,15 +60,14 @@ def ratios(rows: Sequence[Row]) -> bool:
     axes.set_ylabel("ratio to plain routing: more is better")
     axes.set_title(f"From outside, to pods of the node, {most:,} services")
     axes.legend()
-    _save(figure, "ratios")
-    return True
+    return figure
 
 
-def by_services(rows: Sequence[Row]) -> bool:
+def by_services(rows: Sequence[Row]) -> Figure | None:
     """How the ratios change with the number of services."""
     found = [row for row in _from_outside(rows) if row.services and row.ratio_to_plain is not None]
     if len({row.services for row in found}) < 2:
-        return False
+        return None
     figure, panels = pyplot.subplots(1, len(_BY_SERVICES), figsize=(11, 3.8), sharey=True)
     for axes, metric in zip(panels, _BY_SERVICES, strict=True):
         for name, colour in _COLOURS.items():
@@ -89,37 +85,34 @@ def by_services(rows: Sequence[Row]) -> bool:
         axes.set_ylim(bottom=0)
     panels[0].set_ylabel("ratio to plain routing")
     panels[0].legend(fontsize=8)
-    _save(figure, "services")
-    return True
+    return figure
 
 
-def programs(rows: Sequence[Row]) -> bool:
+def programs(rows: Sequence[Row]) -> Figure | None:
     """Test runs of the programs."""
     found = [row for row in rows if row.unit == "ns" and not row.way]
     if not found:
-        return False
+        return None
     figure, axes = pyplot.subplots(figsize=(9, 4.5))
     _bars(axes, found)
     axes.set_xlabel("ns for a packet, net of an empty program")
-    _save(figure, "programs")
-    return True
+    return figure
 
 
-def changes(rows: Sequence[Row]) -> bool:
+def changes(rows: Sequence[Row]) -> Figure | None:
     """From Sync to map."""
     found = [row for row in rows if row.unit == "ms" and row.metric.endswith("Sync to map")]
     if not found:
-        return False
+        return None
     most = max(row.services for row in found)
     figure, axes = pyplot.subplots(figsize=(9, 3))
     _bars(axes, [row for row in found if row.services == most])
     axes.set_xscale("log")
     axes.set_xlabel(f"ms, at {most:,} services of 10 endpoints")
-    _save(figure, "changes")
-    return True
+    return figure
 
 
-PLOTS: dict[str, tuple[Callable[[Sequence[Row]], bool], str]] = {
+PLOTS: dict[str, tuple[Callable[[Sequence[Row]], Figure | None], str]] = {
     "ratios": (ratios, "Ratios to plain routing, from outside"),
     "services": (by_services, "Ratios to plain routing by number of services"),
     "programs": (programs, "Test runs of the programs"),
@@ -140,52 +133,56 @@ def _bars(axes: Axes, rows: Sequence[Row]) -> None:
     axes.invert_yaxis()
 
 
-def _save(figure: matplotlib.figure.Figure, name: str) -> None:
-    figure.tight_layout()
-    figure.savefig(DOCS / f"bench-{name}.svg", metadata={"Date": None})
-    pyplot.close(figure)
+def draw(folder: Path) -> Path:
+    """Plots and tables of the last run, into a folder that is there; the page.
 
-
-def write_page(drawn: Sequence[str]) -> None:
-    """Put the last run's tables and plots into the page. Raises ValueError where the marks are missing."""
+    Raises OSError without a run, ValueError and KeyError where its results are another version's.
+    """
     rows, verdicts, run = report.read(report.RESULTS / "results.json")
+    # The same results give the same bytes.
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "blixt", "svg.fonttype": "none"})
+    images = []
+    for name, (make, title) in PLOTS.items():
+        figure = make(rows)
+        if figure is not None:
+            figure.tight_layout()
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            pyplot.close(figure)
+            images.append(f"![{title}]({name}.svg)")
+    tables = (report.verdicts_table(verdicts), report.ways_table(rows), report.plain_table(rows))
+    blocks = ["# Results of `make bench`", _how(run)]
+    blocks += [*images, *(f"```\n{table}\n```" for table in tables if table)]
+    page = folder / PAGE
+    page.write_text("\n\n".join(blocks) + "\n")
+    return page
+
+
+def _how(run: Mapping[str, object]) -> str:
+    """When, where and how it was measured."""
     machine, how = run["machine"], run["how"]
     assert isinstance(machine, dict)
     assert isinstance(how, dict)
     lines = [
+        "Written by the run. What is measured, and how, is in [benchmarks.md](../benchmarks.md).",
+        "",
         f"{run['written']}, Linux {machine['kernel']}, {machine['cpus']} CPUs, "
         f"load {machine['load_average'][0]:.1f} at the end; {how['rounds']} rounds of {how['seconds']} s, "
-        f"IPv{how['family']}."
+        f"IPv{how['family']}.",
+        *(f"{name}: {origin}." for name, origin in how["kube_proxy"].items()),
     ]
-    lines += [f"{name}: {origin}." for name, origin in how["kube_proxy"].items()]
-    lines += [f"![{PLOTS[name][1]}](bench-{name}.svg)" for name in drawn]
-    tables = (report.verdicts_table(verdicts), report.ways_table(rows), report.plain_table(rows))
-    lines += [f"```\n{table}\n```" for table in tables if table]
-    path = DOCS / PAGE
-    page, count = re.subn(
-        rf"{re.escape(_BEGIN)}.*{re.escape(_END)}",
-        lambda _: "\n\n".join([_BEGIN, *lines, _END]),
-        path.read_text(),
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise ValueError(f"{path} lacks the marks {_BEGIN} and {_END}")
-    path.write_text(page)
+    return "\n".join(lines)
 
 
 @click.command()
 def main() -> None:
-    """Draw the last run's results (build/bench/results.json) into docs/, which must be below this folder."""
-    # The same results give the same bytes.
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "blixt", "svg.fonttype": "none"})
+    """Draw the last run's results (build/bench/results.json) into docs/bench, both below this folder."""
     try:
-        rows, _, _ = report.read(report.RESULTS / "results.json")
-        write_page([name for name, (draw, _) in PLOTS.items() if draw(rows)])
-    except (OSError, ValueError, KeyError) as error:
+        page = draw(DOCS)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         click.echo(f"bench: {error}; run `make bench` first", err=True)
         sys.exit(1)
-    click.echo(f"written to {DOCS / PAGE}, with its plots beside it")
+    click.echo(f"written to {page}, with its plots beside it")
 
 
 if __name__ == "__main__":

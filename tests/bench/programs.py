@@ -28,11 +28,6 @@ from blixt_backend.planes.ebpf.pins import Pins
 from blixt_lab import Host, Lab, scale
 
 _SUBJECT = "blixt"
-_FLOWS = (1, 1 << 10, 1 << 16, 1 << 18)
-_MOST_FLOWS = max(_FLOWS)
-#: Entries of the tables of flows: a connection takes two, and none shall be thrown out.
-_ENTRIES = 1 << 20
-_REPEATS = 100_000
 _TRIES = 5
 _SYN, _SYN_ACK, _ACK = 0x02, 0x12, 0x10
 #: Flows of runs that open some; those that are known are below.
@@ -43,6 +38,22 @@ _REDIRECT, _XDP_REDIRECT, _XDP_PASS, _NEXT = 7, 4, 2, -1
 _CARRYING = (_REDIRECT, _XDP_REDIRECT)
 _PACKETS_IN = COUNTER_FIELDS.index("packets_in")
 _CLIENTS, _NOBODY = "198.18.0.0", "203.0.113.9"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is run: known flows by so many, each a power of two, and at least so many packets a run."""
+
+    flows: tuple[int, ...] = (1, 1 << 10, 1 << 16, 1 << 18)
+    packets: int = 100_000
+
+    @property
+    def entries(self) -> int:
+        """Of the tables of flows: a connection takes two, and of those that are known none is thrown out."""
+        return 4 * max(self.flows)
+
+
+FULL, QUICK = Extent(), Extent((1, 1 << 10, 1 << 14), 1 << 15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +94,22 @@ class Node:
         )
 
 
-def measure(lab: Lab, services: Sequence[int], rounds: int, say: Callable[[str], None]) -> list[Row]:
+def measure(
+    lab: Lab, services: Sequence[int], extent: Extent, rounds: int, say: Callable[[str], None]
+) -> list[Row]:
     """Rows for the largest of several numbers of services. Raises BpfError, RuntimeError."""
     count = max(services)
-    nodes = [_start(lab, "programs-tc", count, False), _start(lab, "programs-xdp", count, True)]
+    nodes = [_start(lab, f"programs-{hook.value}", count, extent, hook is Hook.XDP) for hook in Hook]
     found: defaultdict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
         for node in nodes:
-            for metric, nanoseconds in node.host.call(lambda: list(_round(node))):  # noqa: B023
+            for metric, nanoseconds in node.host.call(lambda: list(_round(node, extent))):  # noqa: B023
                 found[metric].append(nanoseconds)
         say(f"test runs: round {number + 1} of {rounds}")
     return [summarise(_SUBJECT, count, metric, "ns", values) for metric, values in found.items()]
 
 
-def _start(lab: Lab, name: str, services: int, by_uplinks: bool) -> Node:
+def _start(lab: Lab, name: str, services: int, extent: Extent, by_uplinks: bool) -> Node:
     built = topology.build(lab, name, 1)
     folder, root = lab.folder / name, lab.bpffs / name
     folder.mkdir()
@@ -105,7 +118,8 @@ def _start(lab: Lab, name: str, services: int, by_uplinks: bool) -> Node:
     pods = "none*" if by_uplinks else topology.POD_DEVICES
     flags = daemons.ebpf_flags(root, topology.UPLINK, pods, "native" if by_uplinks else "off")
     flags += ["--interface", topology.POD_DEVICES] if by_uplinks else []
-    flags += ["--socket-lb", "off", "--max-connections", str(_ENTRIES), "--max-embryos", str(_ENTRIES)]
+    entries = str(extent.entries)
+    flags += ["--socket-lb", "off", "--max-connections", entries, "--max-embryos", entries]
     address = f"unix:{folder}.sock"
     pair = (
         daemons.frontend(lab, built.node, folder, address),
@@ -134,58 +148,52 @@ def _node(built: Topology, root: Path, by_uplinks: bool) -> Node:
     )
 
 
-def _round(node: Node) -> Iterator[tuple[str, float]]:
+def _round(node: Node, extent: Extent) -> Iterator[tuple[str, float]]:
     """(metric, net ns) once for each."""
     with Runner(report.RESULTS.absolute()) as runner:
-        bench = _Round(runner, node)
-        yield from bench.known_flows() if node.fast is None else bench.known_flows_by_xdp()
-        if node.fast is None:
+        bench = _Round(runner, node, extent)
+        if node.fast is not None:
+            yield from bench.known_flows(Hook.XDP, node.fast, _XDP_REDIRECT)
+            yield from bench.misses(Hook.XDP, node.fast, _XDP_PASS)
+        else:
+            yield from bench.known_flows(Hook.TC, node.ingress, _REDIRECT)
             yield from bench.new_flows()
-            yield from bench.misses()
+            yield from bench.misses(Hook.TC, node.ingress, _NEXT)
         forget_flows(node.root)
 
 
 class _Round:
-    def __init__(self, runner: Runner, node: Node) -> None:
-        self._runner, self._node = runner, node
+    def __init__(self, runner: Runner, node: Node, extent: Extent) -> None:
+        self._runner, self._node, self._extent = runner, node, extent
 
-    def known_flows(self) -> Iterator[tuple[str, float]]:
-        self._establish()
-        for flows in _FLOWS:
-            packets = self._node.from_client(_ACK, flows=flows)
-            spent = self._in_one_tick(packets, Hook.TC, self._node.ingress, _REDIRECT)
-            yield f"TC, known flow, {_count(flows)}", spent
-
-    def known_flows_by_xdp(self) -> Iterator[tuple[str, float]]:
-        assert self._node.fast is not None
-        self._establish()
-        for flows in _FLOWS:
-            packets = self._node.from_client(_ACK, flows=flows)
-            spent = self._in_one_tick(packets, Hook.XDP, self._node.fast, _XDP_REDIRECT)
-            yield f"XDP, known flow, {_count(flows)}", spent
-        miss = replace(self._node.from_client(_ACK, flows=1 << 10), fixed=ip_address(_NOBODY).packed)
-        yield "XDP, not ours", self._net(Hook.XDP, self._node.fast, miss, _XDP_PASS)
+    def known_flows(self, hook: Hook, program: int, wanted: int) -> Iterator[tuple[str, float]]:
+        """With no others in the tables: whatever came into a chain of a hash table later is met before."""
+        for flows in self._extent.flows:
+            forget_flows(self._node.root)
+            self._establish(flows)
+            spent = self._in_one_tick(self._node.from_client(_ACK, flows=flows), hook, program, wanted)
+            yield f"{hook.name}, known flow, {flows:,} flow{'s' if flows > 1 else ''}", spent
 
     def new_flows(self) -> Iterator[tuple[str, float]]:
-        ingress = self._node.ingress
+        ingress, entries = self._node.ingress, self._extent.entries
         forget_flows(self._node.root)
         opening = self._node.from_client(_SYN, first=_FIRST_NEW)
         yield "TC, new flow", self._net(Hook.TC, ingress, opening, _REDIRECT)
         filling = replace(opening, first=2 * _FIRST_NEW)
-        self._runner.run(Hook.TC, ingress, filling, self._node.uplink, _ENTRIES + _ENTRIES // 8)
+        self._runner.run(Hook.TC, ingress, filling, self._node.uplink, entries + entries // 8)
         more = replace(opening, first=3 * _FIRST_NEW)
         yield "TC, new flow, table full", self._net(Hook.TC, ingress, more, _REDIRECT)
 
-    def misses(self) -> Iterator[tuple[str, float]]:
+    def misses(self, hook: Hook, program: int, wanted: int) -> Iterator[tuple[str, float]]:
         miss = replace(self._node.from_client(_ACK, flows=1 << 10), fixed=ip_address(_NOBODY).packed)
-        yield "TC, not ours", self._net(Hook.TC, self._node.ingress, miss, _NEXT)
+        yield f"{hook.name}, not ours", self._net(hook, program, miss, wanted)
 
-    def _establish(self) -> None:
+    def _establish(self, flows: int) -> None:
         """SYN, SYN and ACK, ACK: after that a flow is a connection."""
         node, run = self._node, self._runner.run
-        run(Hook.TC, node.ingress, node.from_client(_SYN, flows=_MOST_FLOWS), node.uplink, _MOST_FLOWS)
-        run(Hook.TC, node.reply_ingress, node.from_endpoint(_MOST_FLOWS), node.inner, _MOST_FLOWS)
-        run(Hook.TC, node.ingress, node.from_client(_ACK, flows=_MOST_FLOWS), node.uplink, _MOST_FLOWS)
+        run(Hook.TC, node.ingress, node.from_client(_SYN, flows=flows), node.uplink, flows)
+        run(Hook.TC, node.reply_ingress, node.from_endpoint(flows), node.inner, flows)
+        run(Hook.TC, node.ingress, node.from_client(_ACK, flows=flows), node.uplink, flows)
 
     def _in_one_tick(self, packets: Packets, hook: Hook, program: int, wanted: int) -> float:
         """Raises RuntimeError when the machine is too busy for that."""
@@ -193,13 +201,13 @@ class _Round:
             _await_tick()
             began = _tick()
             self._runner.run(Hook.TC, self._node.ingress, packets, self._node.uplink, packets.flows)
-            measured = self._run(hook, program, packets, max(_REPEATS, packets.flows))
+            measured = self._run(hook, program, packets, max(self._extent.packets, packets.flows))
             if _tick() == began:
                 return measured.checked(wanted)
         raise RuntimeError(f"test runs over {packets.flows:,} flows never ended within {_TICK:.1f} s")
 
     def _net(self, hook: Hook, program: int, packets: Packets, wanted: int) -> float:
-        return self._run(hook, program, packets, _REPEATS).checked(wanted)
+        return self._run(hook, program, packets, self._extent.packets).checked(wanted)
 
     def _run(self, hook: Hook, program: int, packets: Packets, times: int) -> _Measured:
         node, run = self._node, self._runner.run
@@ -226,10 +234,6 @@ class _Measured:
                 f"not {should:,}, and ended with verdict {self.verdict}, not {wanted}"
             )
         return float(self.net)
-
-
-def _count(flows: int) -> str:
-    return f"{flows:,} flow{'s' if flows > 1 else ''}"
 
 
 def _carried(node: Node) -> int:

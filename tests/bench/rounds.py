@@ -17,8 +17,6 @@ from bench.candidates import PLAIN, Subject, Way
 from bench.loads import Generator, Load, Metric
 from bench.report import Row, summarise
 
-#: Of a measurement that isn't counted, at most.
-_WARM_UP_SECONDS = 0.2
 #: Below it, a row is no result: what was lost was not measured.
 LEAST_DELIVERED = 0.99
 
@@ -73,14 +71,18 @@ def measure(
     loads: Sequence[Load],
     rounds: int,
     seconds: float,
+    warm_up: float,
     say: Callable[[str], None],
 ) -> Samples:
-    """One round that isn't counted, and so many that are. Raises LoadError when nothing arrives somewhere."""
+    """So many rounds, after one that isn't counted, with `warm_up` for `seconds` (0: without it).
+
+    Raises LoadError when nothing arrives somewhere.
+    """
     samples = Samples()
     for subject in subjects:  # rows come in this order
         samples.values.update({(_key(subject), metric): [] for load in loads for metric in load.metrics})
-    began, warm_up = time.monotonic(), min(seconds, _WARM_UP_SECONDS)
-    for number in range(rounds + 1):
+    began = time.monotonic()
+    for number in range(0 if warm_up else 1, rounds + 1):
         turn = number % len(subjects)
         for load in loads:
             for subject in (*subjects[turn:], *subjects[:turn]):
