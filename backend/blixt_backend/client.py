@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from blixt_api import blixtv1_pb2, localv1_pb2
 from blixt_api.wire import BATCH_WATCH, LOCAL_WATCH, OLDER_LOCAL_WATCH
 from blixt_backend.decode import Dialect
+from blixt_backend.kinds import Kinds
 from blixt_backend.rounds import Round
 from blixt_backend.tls import Api, CertificateError
 
@@ -57,6 +58,7 @@ class Client:
         self._node = node
         self._patience = patience or Patience()
         self._stream: _Stream | None = None
+        self._kinds = {dialect: Kinds(dialect) for dialect in Dialect}
         #: The revision that the plane is at: told to the server with every request. 0: none, send everything.
         self.applied_revision = 0
 
@@ -99,7 +101,7 @@ class Client:
     async def _open(self) -> Round:
         """Open the best stream that the server offers, and read its first round."""
         for dialect, method in _OFFERS:
-            self._stream = _Stream(self._api, self._node, dialect, method)
+            self._stream = _Stream(self._api, self._node, self._kinds[dialect], dialect, method)
             revision = self.applied_revision if dialect is Dialect.BLIXT else 0
             try:
                 received = await self._stream.next_round(revision)
@@ -120,8 +122,9 @@ class Client:
 class _Stream:
     """One call of Watch on a channel of its own."""
 
-    def __init__(self, api: Api, node: str, dialect: Dialect, method: str) -> None:
+    def __init__(self, api: Api, node: str, kinds: Kinds, dialect: Dialect, method: str) -> None:
         self.dialect = dialect
+        self._kinds = kinds
         self.name = method.strip("/").rpartition(".")[0]
         self._node = node
         self._fresh = True
@@ -164,7 +167,7 @@ class _Stream:
         ).SerializeToString()
 
     async def _read_round(self, applied_revision: int) -> Round:
-        received = Round()
+        received = Round(kinds=self._kinds)
         # A server that knows nothing of this node sends all there is, whether it says so or not.
         received.reset = self._fresh and applied_revision == 0
         while True:
@@ -177,7 +180,7 @@ class _Stream:
 
     def _take(self, message: bytes, received: Round) -> bool:
         if self.dialect is Dialect.LOCALV1:
-            return received.add((localv1_pb2.OpItem.FromString(message),), self.dialect)
+            return received.add((localv1_pb2.OpItem.FromString(message),))
         batch = blixtv1_pb2.Batch.FromString(message)
         received.revision = batch.revision
-        return received.add(batch.items, self.dialect)
+        return received.add(batch.items)

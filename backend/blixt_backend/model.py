@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from typing import NewType
@@ -133,10 +133,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service with all its endpoints, in the order of their keys."""
+    """A service with all its endpoints, in the order of their keys (`endpoints.Endpoints`, as a rule)."""
 
     service: Service
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: Sequence[Endpoint] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from blixt_api import localv1_pb2 as pb
 from blixt_backend import decode
-from blixt_backend.decode import Dialect
-from blixt_backend.model import Endpoint, Node, Service
+from blixt_backend.endpoints import Packed
+from blixt_backend.kinds import Kinds
+from blixt_backend.model import Node, Service
 
 #: (service path, endpoint key)
 EndpointPath = tuple[str, str]
@@ -29,6 +30,8 @@ class ItemProblem:
 class Round:
     """What came up to a Sync, in no order: of several words about one item the last one counts.
 
+    `kinds` knows the stream's dialect, and remembers more than one round.
+
     None: the item is deleted. With `reset` this is a full set: what it doesn't name is gone, other than the
     `unreadable` (service paths, endpoint paths), which stay as they were.
     """
@@ -36,20 +39,22 @@ class Round:
     reset: bool = False
     revision: int = 0
     services: dict[str, Service | None] = field(default_factory=dict)
-    endpoints: dict[EndpointPath, Endpoint | None] = field(default_factory=dict)
+    #: By service path, then by key.
+    endpoints: dict[str, dict[str, Packed | None]] = field(default_factory=dict)
     #: None: nothing was said of this node, and what was said before counts. So it does once its Node is gone.
     node: Node | None = None
     unreadable: set[str | EndpointPath] = field(default_factory=set)
     problems: list[ItemProblem] = field(default_factory=list)
+    kinds: Kinds = field(default_factory=Kinds, compare=False)
 
-    def add(self, items: Iterable[pb.OpItem], dialect: Dialect) -> bool:
+    def add(self, items: Iterable[pb.OpItem]) -> bool:
         """Take in a part of the round; True if its Sync was in it."""
         for item in items:
             op = item.WhichOneof("Op")
             if op == "Set":
-                self._take(item.Set.Ref, item.Set.Bytes, dialect)
+                self._take(item.Set.Ref, item.Set.Bytes)
             elif op == "Delete":
-                self._take(item.Delete, None, dialect)
+                self._take(item.Delete, None)
             elif op == "Reset":
                 self._restart()
             elif op == "Sync":
@@ -61,11 +66,11 @@ class Round:
         for said in (self.services, self.endpoints, self.unreadable):
             said.clear()
 
-    def _take(self, ref: pb.Ref, encoded: bytes | None, dialect: Dialect) -> None:
+    def _take(self, ref: pb.Ref, encoded: bytes | None) -> None:
         # Sets with other numbers are of no concern to a node.
         try:
             if ref.Set == pb.EndpointsSet:
-                self._take_endpoint(decode.endpoint_path(ref.Path), encoded, dialect)
+                self._take_endpoint(ref.Path, encoded)
             elif ref.Set == pb.ServicesSet:
                 self._take_service(decode.service_path(ref.Path), encoded)
             elif ref.Set == pb.NodesSet and encoded is not None:
@@ -80,9 +85,14 @@ class Round:
             self.unreadable.add(path)
             raise
 
-    def _take_endpoint(self, path: EndpointPath, encoded: bytes | None, dialect: Dialect) -> None:
+    def _take_endpoint(self, path: str, encoded: bytes | None) -> None:
+        service, _, key = path.rpartition("/")
+        said = self.endpoints.get(service)
+        if said is None or not key:
+            service, key = decode.endpoint_path(path)
+            said = self.endpoints.setdefault(service, {})
         try:
-            self.endpoints[path] = None if encoded is None else decode.endpoint(path[1], encoded, dialect)
+            said[key] = None if encoded is None else self.kinds.endpoint(encoded)
         except decode.DecodeError:
-            self.unreadable.add(path)
+            self.unreadable.add((service, key))
             raise

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from blixt_backend.model import ChangeSet, Endpoint, Node, Service, ServiceView
+from blixt_backend.endpoints import Endpoints
+from blixt_backend.model import ChangeSet, Node, Service, ServiceView
 from blixt_backend.rounds import Round
+
+_NOBODY = Endpoints()
 
 
 class DesiredState:
@@ -18,8 +21,8 @@ class DesiredState:
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
-        #: By service path, then by key.
-        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        #: By service path.
+        self._endpoints: dict[str, Endpoints] = {}
         self._views: dict[str, ServiceView] = {}
         self._revision = 0
         self._node = Node()
@@ -52,15 +55,15 @@ class DesiredState:
         for path in self._services.keys() - received.services.keys() - received.unreadable:
             del self._services[path]
             yield path
-        for path, endpoints in list(self._endpoints.items()):
-            gone = [
-                key
-                for key in endpoints
-                if (path, key) not in received.endpoints and (path, key) not in received.unreadable
+        for path, held in list(self._endpoints.items()):
+            said = received.endpoints.get(path, {})
+            kept = [
+                (key, packed)
+                for key, packed in held.entries()
+                if key in said or (path, key) in received.unreadable
             ]
-            for key in gone:
-                self._drop_endpoint(path, key)
-            if gone:
+            if len(kept) < len(held):
+                self._keep(path, Endpoints(kept))
                 yield path
 
     def _take_services(self, received: Round) -> Iterable[str]:
@@ -74,20 +77,18 @@ class DesiredState:
             yield path
 
     def _take_endpoints(self, received: Round) -> Iterable[str]:
-        for (path, key), endpoint in received.endpoints.items():
-            if endpoint == self._endpoints.get(path, {}).get(key):
-                continue
-            if endpoint is None:
-                self._drop_endpoint(path, key)
-            else:
-                self._endpoints.setdefault(path, {})[key] = endpoint
-            yield path
+        for path, said in received.endpoints.items():
+            held = dict(self._endpoints.get(path, _NOBODY).entries())
+            entries = {key: packed for key, packed in (held | said).items() if packed is not None}
+            if entries != held:
+                self._keep(path, Endpoints(entries.items()))
+                yield path
 
-    def _drop_endpoint(self, path: str, key: str) -> None:
-        endpoints = self._endpoints[path]
-        del endpoints[key]
-        if not endpoints:
-            del self._endpoints[path]
+    def _keep(self, path: str, endpoints: Endpoints) -> None:
+        if endpoints:
+            self._endpoints[path] = endpoints
+        else:
+            self._endpoints.pop(path, None)
 
     def _rebuild(self, touched: Iterable[str]) -> tuple[dict[str, ServiceView], frozenset[str]]:
         """The touched services' new views, and those of them that are gone."""
@@ -96,8 +97,7 @@ class DesiredState:
         for path in touched:
             service = self._services.get(path)
             if service is not None:
-                endpoints = self._endpoints.get(path, {})
-                changed[path] = ServiceView(service, tuple(endpoints[key] for key in sorted(endpoints)))
+                changed[path] = ServiceView(service, self._endpoints.get(path, _NOBODY))
             elif self._views.pop(path, None) is not None:
                 removed.add(path)
         self._views.update(changed)

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blixt_api import localv1_pb2 as pb
-from blixt_backend.decode import Dialect
 from blixt_backend.driver import Backoff, Driver
 from blixt_backend.model import ChangeSet
 from blixt_backend.planes.base import PlaneError
@@ -38,7 +37,7 @@ class Script:
 
     def send(self, *ops: pb.OpItem, revision: int = 0) -> None:
         received = Round(revision=revision)
-        received.add(ops, Dialect.BLIXT)
+        received.add(ops)
         self._rounds.put_nowait(received)
 
     async def next_round(self) -> Round:
@@ -298,7 +297,7 @@ STEPS = st.builds(
 def fresh_state(items: dict[Key, bytes]) -> DesiredState:
     """What a backend that starts now would want."""
     state, received = DesiredState(), Round(reset=True)
-    received.add((set_op(*item) for item in items.items()), Dialect.BLIXT)
+    received.add(set_op(*item) for item in items.items())
     state.apply(received)
     return state
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from blixt_api import localv1_pb2 as pb
-from blixt_backend.decode import Dialect
 from blixt_backend.rounds import Round
 from blixt_fakes.items import RESET, SYNC, delete_op, endpoint, service, set_op
 
 
 def take(*ops: pb.OpItem) -> Round:
     received = Round()
-    received.add(ops, Dialect.BLIXT)
+    received.add(ops)
     return received
 
 
 def test_only_sync_ends_a_round() -> None:
     received = Round()
-    assert not received.add([RESET, set_op(*service("a/b"))], Dialect.BLIXT)
-    assert not received.add([], Dialect.BLIXT)
-    assert received.add([set_op(*endpoint("a/b/c")), SYNC], Dialect.BLIXT)
+    assert not received.add([RESET, set_op(*service("a/b"))])
+    assert not received.add([])
+    assert received.add([set_op(*endpoint("a/b/c")), SYNC])
     assert received.reset
     assert received.services.keys() == {"a/b"}
-    assert received.endpoints.keys() == {("a/b", "c")}
+    assert received.endpoints.keys() == {"a/b"}
+    assert received.endpoints["a/b"].keys() == {"c"}
 
 
 def test_the_last_word_counts() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import pytest
 
 from blixt_api import localv1_pb2 as pb
-from blixt_backend.decode import Dialect
 from blixt_backend.model import ChangeSet
 from blixt_backend.rounds import Round
 from blixt_backend.state import DesiredState
@@ -19,7 +18,7 @@ A1, A2 = endpoint("ns/a/1"), endpoint("ns/a/2")
 
 def received(*ops: pb.OpItem, revision: int = 0) -> Round:
     round_ = Round(revision=revision)
-    round_.add(ops, Dialect.BLIXT)
+    round_.add(ops)
     return round_
 
 

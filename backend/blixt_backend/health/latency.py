@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
 
+from blixt_backend.endpoints import latest_trigger_ns
 from blixt_backend.model import ChangeSet, ServiceView
 
 NAME = "blixt_network_programming_duration_seconds"
@@ -60,7 +61,7 @@ class Latency:
 
 
 def _trigger_of(view: ServiceView) -> int:
-    return max((endpoint.trigger_time_ns for endpoint in view.endpoints), default=0)
+    return latest_trigger_ns(view.endpoints)
 
 
 def _number(bound: float) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from blixt_backend.endpoints import alike
 from blixt_backend.model import (
     Algorithm,
     Endpoint,
@@ -40,7 +41,7 @@ Identity = bytes
 _INTERNAL, _EXTERNAL, _CLUSTER = Scope.INTERNAL.value, Scope.EXTERNAL.value, Scope.CLUSTER.value
 _LIVE, _LOCAL, _DRAINING = EndpointFlag.LIVE.value, EndpointFlag.LOCAL.value, EndpointFlag.DRAINING.value
 _SILENT = EndpointFlag.SILENT.value
-#: (identity, scopes, endpoint)
+#: (identity, scopes, an endpoint that is like it but for key, addresses and time)
 Member = tuple[Identity | None, int, Endpoint]
 _CARRIED = (Protocol.TCP, Protocol.UDP)
 _COUNTED = EndpointFlag.COUNTED.value
@@ -205,7 +206,7 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> lis
     # Most endpoints of a service have the same overrides.
     tails: dict[tuple[tuple[str, int], ...], bytes] = {}
     found: list[Member] = []
-    for endpoint in endpoints:
+    for addresses, endpoint in alike(endpoints):
         scopes = endpoint.scopes.value
         if endpoint.reject:
             found.append((None, scopes, endpoint))
@@ -216,7 +217,7 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> lis
             tail = tails[endpoint.port_overrides] = number.to_bytes(2, "big") if number else b""
         if not tail:
             continue
-        for address in endpoint.addresses:
+        for address in addresses:
             if len(address) == size:
                 found.append((address + tail, scopes, endpoint))
                 break
