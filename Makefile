@@ -9,7 +9,7 @@ VENV := .venv/.installed
 STAMPS := build/stamps
 PROTOS := $(wildcard api/blixt_api/*.proto)
 SHELL_SCRIPTS := .ci/run $(wildcard hack/*.sh)
-C_FILES := $(wildcard bpf/*.[ch] tests/bench/*.[ch])
+C_FILES := $(wildcard bpf/*.[ch] tests/bench/*.[ch] tests/blixt_lab/*.[ch])
 
 OBJECTS := backend/blixt_backend/objects
 OBJECT_FILES := $(foreach object,blixt older sock task,$(OBJECTS)/$(object)4.bpf.o $(OBJECTS)/$(object)6.bpf.o)

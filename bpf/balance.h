@@ -8,6 +8,7 @@
 #include "opening.h"
 #include "unanswered.h"
 #include "vacant.h"
+#include "vlan.h"
 
 /* A flow begins that is to no service. */
 static __always_inline int begin_elsewhere(struct __sk_buff *skb, const struct packet *packet, bool defined, int hook)
@@ -94,7 +95,7 @@ static __always_inline int balance(struct __sk_buff *skb, int hook)
 	struct connection *entry;
 	struct packet packet;
 
-	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE))
+	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || is_of_other_network(skb, hook))
 		return VERDICT_NEXT;
 	if (!parse_skb(skb, &packet))
 		return packet.fragment == FRAGMENT_LATER ? balance_later_fragment(skb, &packet, hook) : VERDICT_NEXT;

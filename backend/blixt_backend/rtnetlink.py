@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +23,8 @@ _ERROR, _DONE, _INTERRUPTED = 2, 3, 0x10  # the last is a flag: NLM_F_DUMP_INTR
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 _LINK, _ADDRESS = struct.Struct("=BxHiII"), struct.Struct("=BBBBI")  # ifinfomsg, ifaddrmsg
 _TYPE_MASK: Final = 0x3FFF
-_IFLA_ADDRESS, _IFLA_NAME, _IFLA_LINK_INFO, _IFLA_PEER_NAMESPACE, _IFLA_INFO_KIND = 1, 3, 18, 37, 1
+_IFLA_ADDRESS, _IFLA_NAME, _IFLA_LINK, _IFLA_LINK_INFO, _IFLA_PEER_NAMESPACE = 1, 3, 5, 18, 37
+_IFLA_INFO_KIND = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RECEIVE_BYTES = 1 << 18
 _PATIENCE_SECONDS = 20.0
@@ -31,7 +33,10 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class LinkEntry:
-    """`hardware` is ARPHRD_*, `kind` IFLA_INFO_KIND (empty: hardware), `flags` IFF_*."""
+    """`hardware` is ARPHRD_*, `kind` IFLA_INFO_KIND (empty: hardware), `flags` IFF_*.
+
+    `on` is IFLA_LINK: the ifindex of what a VLAN device is on, of a veth its other end's; 0: none.
+    """
 
     ifindex: int
     name: str
@@ -40,6 +45,7 @@ class LinkEntry:
     mac: bytes
     kind: str
     peer_elsewhere: bool
+    on: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ def _link(body: bytes) -> LinkEntry:
         mac=attributes.get(_IFLA_ADDRESS, b""),
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),
         peer_elsewhere=_IFLA_PEER_NAMESPACE in attributes,
+        on=int.from_bytes(attributes.get(_IFLA_LINK, b""), sys.byteorder),
     )
 
 

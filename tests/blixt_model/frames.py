@@ -47,6 +47,11 @@ def frame(shape: Shape) -> bytes:
     return ethernet + network_packet(shape) + b"\xee" * shape.padding
 
 
+def tagged(raw: bytes, *tags: tuple[int, int]) -> bytes:
+    """The frame with VLAN tags, the outer one first: (its own ethertype, priority and id)."""
+    return raw[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + raw[12:]
+
+
 def network_packet(shape: Shape) -> bytes:
     protocol = shape.family.icmp if shape.icmp else shape.flow.protocol
     body = _transport(shape, protocol)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from blixt_model.checksum import checksum
 from blixt_model.choices import Choices
 from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP, Family
-from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet
+from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet, tagged
 from blixt_model.incidents import Incident, make_incident
 from blixt_model.kernel import MOST_BYTES
 from blixt_model.network import LINKS, mac
@@ -102,6 +102,8 @@ _DEVICES = {
     Hook.NODE_EGRESS: ("uplink0", "uplink1", "pod0"),
 }
 _MACS = {link.name: mac(link.mac) for link in LINKS}
+#: A priority only, 802.1Q, 802.1ad, and one inside the other.
+_TAGS = (((0x8100, 0xA000),), ((0x8100, 100),), ((0x88A8, 7),), ((0x88A8, 7), (0x8100, 0x2064)))
 #: A test run refuses TC programs a frame without a whole network header, by its ethertype.
 _LEAST = {b"\x08\x00": 34, b"\x86\xdd": 54}
 
@@ -111,6 +113,8 @@ def _at_hook(choices: Choices, raw: bytes, hooks: tuple[Hook, ...] = tuple(Hook)
     device = choices.one_of(_DEVICES[hook])
     if not choices.rarely(24):  # else it is another host's, and a switch has flooded it
         raw = _MACS[device] + raw[6:]
+    if choices.rarely(32):
+        raw = tagged(raw, *choices.one_of(_TAGS))
     if hook is Hook.UPLINK_XDP:
         return Sent(hook, device, raw)
     came_in_by = choices.one_of(("", "stranger", "uplink0")) if hook is Hook.NODE_EGRESS else device

@@ -43,11 +43,14 @@ steps = st.integers(FEWEST_STEPS, MOST_STEPS).flatmap(
 
 #: An LRU map is never full. A fragment whose connection lost its endpoint is left to packets written by hand.
 HARDLY_EVER = {DropReason.CONNECTIONS_FULL, DropReason.FRAGMENT}
+#: 802.1Q's ethertype, and 802.1ad's.
+TAGGED = (b"\x81\x00", b"\x88\xa8")
 EVERY_END = {
     *((hook, verdict) for hook in Hook if hook is not Hook.UPLINK_XDP for verdict in Verdict),
     *((Hook.UPLINK_XDP, verdict) for verdict in XdpVerdict),
     *(set(DropReason) - HARDLY_EVER),
     *(("the kernel's", protocol) for protocol in (TCP, UDP)),
+    *(("tagged", hook) for hook in Hook),
 }
 EVERY_KEY = {
     KeyTried(protocol, masquerading, state)
@@ -71,6 +74,8 @@ def test_kernel_and_model_agree(
         seen.update([(sent.hook, outcome.verdict), *outcome.changes.drops, *outcome.changes.keys])
         if outcome.changes.left_to_kernel:
             seen["the kernel's", outcome.changes.left_to_kernel.protocol] += 1
+        if sent.frame[ETHERNET_SIZE - 2 : ETHERNET_SIZE] in TAGGED:
+            seen["tagged", sent.hook] += 1
         check_with_scapy(sent, outcome, seen)
 
     @settings(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from blixt_backend import rtnetlink
 from blixt_backend.model import PackedAddress
 
+_VLAN = "vlan"
 _SCOPE_GLOBAL = 0
 _IFA_F_SECONDARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40
 
@@ -21,6 +22,7 @@ class Link:
     """An interface as the kernel describes it. `kind` is IFLA_INFO_KIND, empty for hardware.
 
     `addresses` are its global ones, of each family the oldest first, without temporary and unusable ones.
+    `trunk`: of a VLAN device, the ifindex of the one that carries it; else 0.
     """
 
     ifindex: int
@@ -28,6 +30,11 @@ class Link:
     kind: str = ""
     peer_elsewhere: bool = False
     addresses: tuple[PackedAddress, ...] = ()
+    trunk: int = 0
+
+    @property
+    def is_vlan(self) -> bool:
+        return self.kind == _VLAN
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -58,6 +65,7 @@ def scan() -> list[Link]:
             kind=link.kind,
             peer_elsewhere=link.peer_elsewhere,
             addresses=_oldest_first(addresses.get(link.ifindex, ())),
+            trunk=link.on if link.kind == _VLAN else 0,
         )
         for link in rtnetlink.links()
     ]

@@ -26,6 +26,7 @@ def _filled(namespace: Callable[[str], None]) -> None:
         namespace(f"address add {address} dev u0")
     namespace("address add 169.254.0.1/16 scope link dev u0")
     namespace("link set u0 up")
+    namespace("link add link u0 name on0 type macvlan")
     for number in range(_MANY):
         namespace(f"link add br{number} type bridge")
 
@@ -46,10 +47,13 @@ def test_links_are_what_another_reader_sees() -> None:
                     mac=bytes.fromhex(message.get_attr("IFLA_ADDRESS").replace(":", "")),
                     kind=(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
                     peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
+                    on=message.get_attr("IFLA_LINK") or 0,
                 )
             )
     assert rtnetlink.links() == expected
-    assert len(expected) == 3 + _MANY
+    assert len(expected) == 4 + _MANY
+    numbers = {link.name: link.ifindex for link in expected}
+    assert {link.name: link.on for link in expected if link.on}["on0"] == numbers["u0"]
 
 
 @pytest.mark.bpf

@@ -45,6 +45,7 @@ class Attacher:
         self._upgrade = upgrade
         self._xdp = xdp
         self._without_xdp: dict[int, str] = {}
+        self._has_vlans = False
         first = next(iter(families[0].fds.values()))
         self.uses_tcx = tcx_is_supported(first) if tcx is None else tcx
         self._tc: list[Attachments] = [
@@ -62,6 +63,7 @@ class Attacher:
     def apply(self, choice: Choice) -> dict[str, str]:
         """Attach and detach until hooks match the choice; returns interface -> what went wrong there."""
         devices = choice.devices
+        self._has_vlans = choice.has_vlans
         places = [
             Place(hook, device.ifindex) for device in devices.values() for hook in _HOOKS_OF[device.role]
         ]
@@ -102,9 +104,17 @@ class Attacher:
         return problems
 
     def _xdp_hook(self, device: Device) -> str:
-        if device.role is not Role.UPLINK or self._xdp is XdpMode.OFF:
-            return ""
-        if self._xdp is XdpMode.AUTO:
-            # On a veth, native XDP forces the peer's segmentation off: bulk TCP falls to a tenth.
-            return "" if device.kind == "veth" or device.ifindex in self._without_xdp else "xdp_native"
-        return f"xdp_{self._xdp.value}"
+        hook = xdp_hook(self._xdp, device, has_vlans=self._has_vlans)
+        is_left_out = self._xdp is XdpMode.AUTO and device.ifindex in self._without_xdp
+        return "" if is_left_out else hook
+
+
+def xdp_hook(mode: XdpMode, device: Device, *, has_vlans: bool) -> str:
+    """Which one a device's XDP program belongs to; empty: it gets none."""
+    if device.role is not Role.UPLINK or mode is XdpMode.OFF:
+        return ""
+    if mode is XdpMode.AUTO:
+        # On a veth, native XDP forces the peer's segmentation off: bulk TCP falls to a tenth. Tags that the
+        # hardware took off are unknown to XDP, and what it redirects to a VLAN device is lost.
+        return "" if device.kind == "veth" or has_vlans else "xdp_native"
+    return f"xdp_{mode.value}"

@@ -43,10 +43,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """All devices by ifindex, and the node's own addresses on which node ports answer."""
+    """All devices by ifindex, and the node's own addresses on which node ports answer.
+
+    `has_vlans`: an uplink is a VLAN device, or carries some; `unserved_vlans`: those that are none.
+    """
 
     devices: Mapping[int, Device]
     node_addresses: tuple[PackedAddress, ...]
+    has_vlans: bool = False
+    unserved_vlans: tuple[str, ...] = ()
 
 
 def choose(
@@ -79,7 +84,13 @@ def choose(
             flags = DeviceFlag.POD | (DeviceFlag.PEER if link.kind == "veth" and link.peer_elsewhere else 0)
             devices[link.ifindex] = Device(link.ifindex, link.name, Role.POD, link.kind, int(flags), node)
     others = [a for link in links if link.ifindex not in devices for a in link.addresses]
-    return Choice(devices, (node_ports or NodePortAddresses()).select(uplink_addresses, others))
+    carried = [link for link in links if link.is_vlan and link.trunk in uplinks]
+    return Choice(
+        devices,
+        (node_ports or NodePortAddresses()).select(uplink_addresses, others),
+        has_vlans=bool(carried) or any(link.is_vlan for link in uplinks.values()),
+        unserved_vlans=tuple(link.name for link in carried if link.ifindex not in devices),
+    )
 
 
 def _first_of_each_family(addresses: Sequence[PackedAddress]) -> tuple[PackedAddress, ...]:

@@ -366,6 +366,10 @@ class EbpfPlane(Plane):
             log.info("interface %s is there: %s", now[ifindex].name, now[ifindex].role.value)
         for ifindex in before.keys() - now.keys():
             log.info("interface %s is gone", before[ifindex].name)
+        for name in set(choice.unserved_vlans) - set(self._choice.unserved_vlans):
+            log.warning(
+                "VLAN %s is on an uplink, but no --interface: who comes by it reaches no service", name
+            )
 
     def _report_unfit(self) -> None:
         unfit: list[Unfit] = [
