@@ -244,6 +244,17 @@ async def test_tables_of_other_layouts_go_once_this_one_is_whole(settings: Setti
     assert tables() == ["table ip somebody"]
 
 
+async def test_a_table_of_our_name_in_another_shape_is_named(settings: Settings) -> None:
+    nft("add", "table", "ip", TABLE)
+    nft("add", "set", "ip", TABLE, "guarded", "{ type ifname; elements = { eth0 }; }")
+    with pytest.raises(PlaneError, match=f"guarded of table ip {TABLE} is none of ours: delete the table"):
+        async with running(settings, WEB):
+            pass
+    nft("delete", "table", "ip", TABLE)
+    async with running(settings, WEB):
+        assert at("10.96.0.1") in held()
+
+
 async def test_one_backend_at_a_time(settings: Settings) -> None:
     async with running(settings, WEB):
         with pytest.raises(PlaneError, match="another backend"):

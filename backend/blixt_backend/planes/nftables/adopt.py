@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from ipaddress import ip_address, summarize_address_range
+from itertools import repeat
 from typing import Any, Final
 
 from blixt_backend.planes.nftables import elements, priority
@@ -56,37 +58,38 @@ _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 _FORMATS: Final = {_PROTOCOL: "B3x", _PORT: "H2x", _CODE: "I", _INTERFACE: "16s"}
 _PROTOCOLS: Final = {number: name for name, number in elements.PROTOCOL_NUMBERS.items()}
 _TEXTS: Final[Mapping[str, Callable[[Any], str | int]]] = {
-    _PROTOCOL: lambda number: str(_PROTOCOLS.get(number, number)),
+    _PROTOCOL: cache(lambda number: str(_PROTOCOLS.get(number, number))),
     _PORT: socket.ntohs,
-    _CODE: priority.text,
+    _CODE: lru_cache(1 << 16)(priority.text),
     _INTERFACE: lambda name: name.rstrip(b"\0").decode(errors="replace"),
 }
 
 
-class _Parts:
-    """The parts of a concatenation: from bytes to what elements have."""
-
-    def __init__(self, family: Family, parts: tuple[str, ...]) -> None:
-        texts = {**_TEXTS, _ADDRESS: family.text}
-        formats = _FORMATS | {_ADDRESS: f"{family.size}s"}
-        self._struct = struct.Struct("=" + "".join(formats[part] for part in parts))
-        self._texts = [texts[part] for part in parts]
-
-    def read(self, content: bytes) -> Key:
-        """Raises struct.error."""
-        return tuple(text(part) for text, part in zip(self._texts, self._struct.unpack(content), strict=True))
-
-
 def held(family: Family, name: str, raw: Iterable[Raw]) -> dict[Element, Value]:
     """The elements of one of our sets and maps. Raises struct.error for what no version of it holds."""
-    keys, values = _Parts(family, _KEYS[name]), _Parts(family, _VALUES.get(name, ()))
-    found = {}
-    for each in raw:
-        key = keys.read(each.key)
-        if name == SOURCE_RANGES:
-            key = _with_network(key, keys.read(each.last))
-        found[Element(name, key)] = Value(values.read(each.value), each.comment)
-    return found
+    listed = list(raw)
+    parts = _KEYS[name]
+    keys = _read(family, parts, (each.key for each in listed))
+    if name == SOURCE_RANGES:
+        lasts = _read(family, parts, (each.last for each in listed))
+        keys = [_with_network(*ends) for ends in zip(keys, lasts, strict=True)]
+    values: Iterable[Key] = repeat(())
+    if name in _VALUES:
+        values = _read(family, _VALUES[name], (each.value for each in listed))
+    comments = (each.comment for each in listed)
+    return dict(zip(map(Element, repeat(name), keys), map(Value, values, comments), strict=False))
+
+
+def _read(family: Family, parts: Sequence[str], packed: Iterable[bytes]) -> list[Key]:
+    """Many concatenations at once, part by part: from bytes to what elements have. Raises struct.error."""
+    texts = dict(_TEXTS)
+    texts[_ADDRESS] = partial(socket.inet_ntop, family.number)
+    formats = {**_FORMATS, _ADDRESS: f"{family.size}s"}
+    laid_out = struct.Struct("=" + "".join(formats[part] for part in parts))
+    columns = zip(*laid_out.iter_unpack(b"".join(packed)), strict=True)
+    return list(
+        zip(*(map(texts[part], column) for part, column in zip(parts, columns, strict=False)), strict=True)
+    )
 
 
 def choices(side: str, raw: Iterable[Raw]) -> set[Needed]:

@@ -110,6 +110,8 @@ class Difference(NamedTuple):
 
 def difference(held: Elements, wanted: Elements) -> Difference:
     """What makes `held` `wanted`."""
+    if held == wanted:
+        return Difference((), {})
     away = tuple(element for element, value in held.items() if wanted.get(element) != value)
     there = {element: value for element, value in wanted.items() if held.get(element) != value}
     return Difference(away, there)
