@@ -88,7 +88,8 @@ def service(path: str, encoded: bytes) -> model.Service:
         type=_shared(message.Type or "ClusterIP"),
         origin=_known(_ORIGINS, message.Origin, "origin"),
         algorithm=_known(_ALGORITHMS, message.Algorithm, "algorithm"),
-        cluster_ips=_addresses(ips.ClusterIPs),
+        # A Gateway's listener has some for KPNG's backends, at which nobody arrives.
+        cluster_ips=() if message.Origin == pb.GatewayListener else _addresses(ips.ClusterIPs),
         external_ips=_addresses(ips.ExternalIPs),
         load_balancer_ips=_addresses(ips.LoadBalancerIPs),
         ports=tuple(_port_mapping(port) for port in message.Ports),

@@ -19,6 +19,13 @@ def packed(text: str) -> PackedAddress:
     return PackedAddress(ipaddress.ip_address(text).packed)
 
 
+def test_a_services_cluster_ips() -> None:
+    ips = pb.ServiceIPs(ClusterIPs=pb.IPSet(V4=["192.0.2.1"], V6=["2001:db8::1"]))
+    message = pb.Service(Namespace="shop", Name="web", IPs=ips)
+    decoded = decode.service("shop/web", message.SerializeToString())
+    assert decoded.cluster_ips == (packed("192.0.2.1"), packed("2001:db8::1"))
+
+
 def test_a_service_with_everything() -> None:
     message = pb.Service(
         Namespace="shop",
@@ -55,7 +62,7 @@ def test_a_service_with_everything() -> None:
         type="LoadBalancer",
         origin=model.Origin.GATEWAY_LISTENER,
         algorithm=model.Algorithm.MAGLEV,
-        cluster_ips=(packed("192.0.2.1"), packed("2001:db8::1")),
+        cluster_ips=(),  # only placeholders, of a listener
         external_ips=(packed("192.0.2.2"),),
         load_balancer_ips=(packed("2001:db8::3"),),
         ports=(

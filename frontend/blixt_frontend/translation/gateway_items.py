@@ -23,6 +23,7 @@ from blixt_frontend.translation.endpoints import PortQuery, ServiceEndpoint, res
 from blixt_frontend.translation.gateways import assess, is_ours
 from blixt_frontend.translation.listeners import carries_traffic
 from blixt_frontend.translation.options import Options
+from blixt_frontend.translation.placeholders import placeholders
 from blixt_frontend.translation.results import BackendResult, GatewayResult, ListenerResult
 from blixt_frontend.translation.routes import resolve_backends
 from blixt_frontend.translation.topology import Policies, Reach, Scope, ZoneReader
@@ -90,32 +91,48 @@ class _Work:
     def listener_items(self, result: ListenerResult) -> Iterator[Item]:
         if not carries_traffic(result.listener) or not result.conditions.holds("Programmed"):
             return
-        message = self._service(result)
+        route = result.active
+        backends = [] if route is None else list(resolve_backends(route, self.cluster))
+        endpoints = [self._endpoints(backend, result.listener.name) for backend in backends]
+        message = self._service(result, endpoints)
         yield service_item(message)
-        if result.active is None:
-            return
         uses = Counter[str]()
-        for group, backend in enumerate(resolve_backends(result.active, self.cluster)):
+        for group, (backend, own) in enumerate(zip(backends, endpoints, strict=True)):
             ref = backend.ref
             prefix = f"{backend.namespace}.{ref.name}.{ref.port or 0}"
             uses[prefix] += 1
             if uses[prefix] > 1:  # the same Service once more: its endpoints need paths of their own
                 prefix += f"+{uses[prefix]}"
             path = f"{message.Namespace}/{message.Name}/{prefix}"
-            yield from self._group(path, backend, Share(group, ref.weight), result.listener.name)
+            yield from _group(path, own, Share(group, ref.weight))
 
-    def _service(self, result: ListenerResult) -> wire.Service:
+    def _service(self, result: ListenerResult, endpoints: list[list[ServiceEndpoint]]) -> wire.Service:
+        """As KPNG's backends need it, too: no address set absent, a cluster IP, one target port by number.
+
+        Of backends with different ports that is the first one's; Blixt's own know each endpoint's.
+        """
         metadata, listener = self.gateway.metadata, result.listener
+        # Both names may have dots; without any in the listener's, the last one stands between them.
+        name = f"{metadata.name}.{listener.name.replace('.', '_')}"
+        addresses = self.result.addresses
+        target = next((number for group in endpoints for each in group for _, number in each.ports), 0)
         infrastructure = self.gateway.spec.infrastructure
         return wire.Service(
             Namespace=metadata.namespace,
-            # Both names may have dots; without any in the listener's, the last one stands between them.
-            Name=f"{metadata.name}.{listener.name.replace('.', '_')}",
+            Name=name,
             Type="LoadBalancer",
-            IPs=wire.ServiceIPs(LoadBalancerIPs=ip_set(self.result.addresses)),
+            IPs=wire.ServiceIPs(
+                ClusterIPs=ip_set(placeholders(f"{metadata.namespace}/{name}", addresses)),
+                ExternalIPs=wire.IPSet(),
+                LoadBalancerIPs=ip_set(addresses),
+            ),
             Ports=[
                 wire.PortMapping(
-                    Name=listener.name, Protocol=_PROTOCOLS[listener.protocol], Port=listener.port
+                    Name=listener.name,
+                    Protocol=_PROTOCOLS[listener.protocol],
+                    Port=listener.port,
+                    TargetPort=target,
+                    TargetPortName=listener.name,
                 )
             ],
             Labels={**infrastructure.labels, GATEWAY_NAME_LABEL: metadata.name},
@@ -124,15 +141,6 @@ class _Work:
             Algorithm=algorithm({**metadata.annotations, **infrastructure.annotations}, self.problems),
             Announce=True,
         )
-
-    def _group(self, path: str, backend: BackendResult, share: Share, port_name: str) -> Iterator[Item]:
-        endpoints = self._endpoints(backend, port_name)
-        for endpoint in endpoints:
-            if not share.weight:
-                endpoint = _draining(endpoint)
-            yield endpoint_item(f"{path}.{endpoint.key}", endpoint, share)
-        if share.weight and not any(endpoint.state.reach.anywhere for endpoint in endpoints):
-            yield reject_item(f"{path}!reject", share)
 
     def _endpoints(self, backend: BackendResult, port_name: str) -> list[ServiceEndpoint]:
         service, port = backend.service, backend.port
@@ -143,6 +151,15 @@ class _Work:
         self.trigger_time = max(self.trigger_time, newest_trigger_time(slices))
         query = PortQuery(port.name, port.protocol, port_name)
         return resolve([query], slices, Policies(), self.zones, self.problems)
+
+
+def _group(path: str, endpoints: list[ServiceEndpoint], share: Share) -> Iterator[Item]:
+    for endpoint in endpoints:
+        if not share.weight:
+            endpoint = _draining(endpoint)
+        yield endpoint_item(f"{path}.{endpoint.key}", endpoint, share)
+    if share.weight and not any(endpoint.state.reach.anywhere for endpoint in endpoints):
+        yield reject_item(f"{path}!reject", share)
 
 
 def _draining(endpoint: ServiceEndpoint) -> ServiceEndpoint:

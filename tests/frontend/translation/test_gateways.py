@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import pytest
 
 from blixt_api import localv1_pb2 as wire
@@ -30,6 +32,7 @@ from blixt_frontend.translation.cluster import NamespacedName
 from blixt_frontend.translation.gateway_items import GatewayTranslation, translate_gateway
 from blixt_frontend.translation.index import Index
 from blixt_frontend.translation.options import Options
+from blixt_frontend.translation.placeholders import placeholders
 from blixt_frontend.translation.results import Condition, GatewayResult
 from blixt_objects import (
     ALL,
@@ -94,12 +97,20 @@ def resolved(*objects: Object) -> str:
 
 def test_a_listener_travels_as_a_service() -> None:
     view = seen(gateway(listener("tcp", 8000)), tcp_route(backend()), *WEB)
-    assert view.service() == wire.Service(
+    made = view.service()
+    (placeholder,) = made.IPs.ClusterIPs.V4
+    assert made == wire.Service(
         Namespace="default",
         Name="gw.tcp",
         Type="LoadBalancer",
-        IPs=wire.ServiceIPs(LoadBalancerIPs=wire.IPSet(V4=["192.0.2.1"])),
-        Ports=[wire.PortMapping(Name="tcp", Protocol=wire.TCP, Port=8000)],
+        IPs=wire.ServiceIPs(
+            ClusterIPs=wire.IPSet(V4=[placeholder]),
+            ExternalIPs=wire.IPSet(),  # there, and empty
+            LoadBalancerIPs=wire.IPSet(V4=["192.0.2.1"]),
+        ),
+        Ports=[
+            wire.PortMapping(Name="tcp", Protocol=wire.TCP, Port=8000, TargetPort=8080, TargetPortName="tcp")
+        ],
         Labels={"gateway.networking.k8s.io/gateway-name": "gw"},
         Origin=wire.GatewayListener,
         Announce=True,
@@ -111,6 +122,16 @@ def test_a_listener_travels_as_a_service() -> None:
     for message in view.endpoints.values():
         assert [(o.Name, o.Port) for o in message.PortOverrides] == [("tcp", 8080)]
         assert (message.Group, message.Weight, scopes(message)) == (0, 1, ALL)
+
+
+def test_a_listeners_placeholders_are_nobodys_and_the_same_again() -> None:
+    both = Addresses(("192.0.2.1",), ("2001:db8::1",))
+    made = placeholders("default/gw.tcp", both)
+    assert ip_address(made.v4[0]) in ip_network("240.0.0.0/4")
+    assert ip_address(made.v6[0]) in ip_network("100::/64")
+    assert made == placeholders("default/gw.tcp", both) != placeholders("default/gw.udp", both)
+    assert placeholders("default/gw.tcp", Addresses(v6=both.v6)) == Addresses(v6=made.v6)
+    assert placeholders("default/gw.tcp", Addresses()) == Addresses()
 
 
 def test_a_gateway_of_another_class_or_of_none_is_not_ours() -> None:
