@@ -25,7 +25,7 @@ BPF_FLAGS := -O2 -g -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -Wall -We
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
-setup: $(VENV) $(foreach group,build lab trace bench lint,$(STAMPS)/$(group)) ## Bring all that the other targets need
+setup: $(VENV) $(foreach group,build lab trace bench interop lint,$(STAMPS)/$(group)) ## Bring all that the other targets need
 
 lint: lint-python lint-types lint-layers lint-c lint-shell lint-proto ## Check style, types, layers, C, scripts, stubs
 
@@ -68,7 +68,8 @@ test-planes: $(VENV) $(STAMPS)/lab bpf ## Check each plane for all that it claim
 	@echo
 	@PYTHONPATH=build/example-plane .venv/bin/blixt-backend planes
 
-test-interop: $(VENV) ## Run KPNG's own Go code against ours, both ways (needs Go to build it, once)
+# Only the traffic needs root, and what root would install.
+test-interop: $(VENV) $(if $(filter 0,$(shell id -u)),$(STAMPS)/lab $(STAMPS)/interop) ## Run KPNG's own Go code against ours, both ways (needs Go, to build it once; root, to see it carry traffic)
 	@.venv/bin/pytest tests/interop $(PYTEST_ARGS)
 
 test-e2e: $(VENV) $(STAMPS)/lab $(STAMPS)/bench bpf ## Build a real control plane (once; needs Go), and run the tests against it

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Brings what the Makefile's targets need: Debian packages when root, and a virtual environment in .venv.
-#   hack/setup.sh packages GROUP...   groups: build, lab, trace, bench, lint
+#   hack/setup.sh packages GROUP...   groups: build, lab, trace, bench, interop, lint
 #   hack/setup.sh venv
 # Does nothing where nothing is missing. What it cannot bring is named in one line, and the exit code is 1.
 set -euo pipefail
@@ -19,9 +19,10 @@ packages_of() {
 	build) echo clang=clang libbpf-dev=bpf/bpf_helpers.h linux-libc-dev=linux/bpf.h ;;
 	lab) echo libbpf1=libbpf.so.1 libnftables1=libnftables.so.1 nftables=nft iproute2=ip ethtool=ethtool ;;
 	bench) echo nftables=nft iptables=iptables-restore ;;
+	interop) echo iptables=iptables conntrack=conntrack ;;
 	lint) echo clang-format=clang-format shellcheck=shellcheck ;;
 	trace) echo python3-bpfcc=/usr/lib/python3/dist-packages/bcc/__init__.py ;;
-	*) fail "no package group '$1'; there are build, lab, trace, bench and lint" ;;
+	*) fail "no package group '$1'; there are build, lab, trace, bench, interop and lint" ;;
 	esac
 }
 

@@ -39,6 +39,12 @@ def kpng_client() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kpng_iptables() -> Path:
+    """Holds `kpng-iptables`, KPNG's iptables backend for a node."""
+    return _built("kpng_iptables")
+
+
+@pytest.fixture(scope="session")
 def kpng_server() -> Path:
     """Holds `server`, KPNG's own over a file."""
     return _built("kpng_server")
