@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import click
 
+from blixt_backend import memory
 from blixt_backend.announce import running as announcing
 from blixt_backend.announce.heartbeat import MOST_NAME_BYTES
 from blixt_backend.client import Client
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _MOST_INTERFACE_BYTES = 15  # IFNAMSIZ, less the 0 at its end
 _OPEN_FILES = 1 << 16
+_CLEAR_UP_SECONDS = 1.0  # after a full set was applied: acknowledging it comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,10 @@ async def serve(settings: Settings, plane: Plane) -> None:
 
     The first signal lets an apply under way finish; the second one does not.
     """
+    memory.begin()
     await asyncio.to_thread(announcing.check, settings.announce)
     _allow_open_files()
+    loop = asyncio.get_running_loop()
     announcer = announcing.Announcing(settings.node, settings.announce)
     checks = health.Health(settings.health, plane.node_port_addresses)
 
@@ -114,6 +118,8 @@ async def serve(settings: Settings, plane: Plane) -> None:
         checks.applied(change)
         if not plane.only_shows:
             shortcomings.applied(change)
+        if change.resync:
+            loop.call_later(_CLEAR_UP_SECONDS, memory.clear_up)
 
     async with Client(settings.api, settings.node) as client, AsyncExitStack() as stack:
         await stack.enter_async_context(_meanwhile(announcer.run()))
@@ -129,7 +135,6 @@ async def serve(settings: Settings, plane: Plane) -> None:
                 running.cancel()
             stop.set()
 
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
         await running

@@ -103,6 +103,7 @@ class Driver:
         """Fold a round into the state, and try to apply what it changed."""
         _report(received)
         change = self._state.apply(received)
+        received.forget_items()  # now, not when the last who refers to it is gone
         if self._retry_in is not None:
             # At most one try in `first` seconds, even if the server repeats what we don't acknowledge.
             await _pause(self._backoff.first if change.changed or change.removed else self._retry_in, stop)

@@ -75,8 +75,16 @@ class Endpoints(Sequence[Endpoint]):
 
     def alike(self) -> Iterator[tuple[tuple[PackedAddress, ...], Endpoint]]:
         """Each one's addresses, with an Endpoint that is like it in all but key, addresses and time."""
-        for joined, kind in zip(self._joined(), self._kinds, strict=True):
-            yield kind.addresses(joined), kind.like
+        position, all_addresses = 0, self._addresses
+        for kind in self._kinds:
+            like, sizes = kind
+            if len(sizes) == 1:
+                end = position + sizes[0]
+                yield (PackedAddress(all_addresses[position:end]),), like
+            else:
+                end = position + sum(sizes)
+                yield kind.addresses(all_addresses[position:end]), like
+            position = end
 
     def _joined(self) -> Iterator[bytes]:
         position = 0

@@ -61,10 +61,14 @@ class Round:
                 return True
         return False
 
-    def _restart(self) -> None:
-        self.reset = True
+    def forget_items(self) -> None:
+        """What was said of items: a full set's are as large as the state that they become."""
         for said in (self.services, self.endpoints, self.unreadable):
             said.clear()
+
+    def _restart(self) -> None:
+        self.reset = True
+        self.forget_items()
 
     def _take(self, ref: pb.Ref, encoded: bytes | None) -> None:
         # Sets with other numbers are of no concern to a node.

@@ -76,6 +76,23 @@ async def test_rounds_are_applied_and_acknowledged() -> None:
     assert script.closed
 
 
+async def test_a_round_holds_no_items_while_it_is_applied() -> None:
+    left: list[int] = []
+
+    class LookingPlane(RecordingPlane):
+        async def apply(self, change: ChangeSet) -> None:
+            left.append(len(received.services) + len(received.endpoints))
+            await super().apply(change)
+
+    script, plane, received = Script(), LookingPlane(), Round(revision=1)
+    received.add([RESET, set_op(*service("ns/a")), set_op(*endpoint("ns/a/1"))])
+    async with driving(script, plane):
+        script._rounds.put_nowait(received)
+        await until(lambda: script.acknowledged == [0, 1])
+    assert left == [0]
+    assert len(plane.held["ns/a"].endpoints) == 1
+
+
 async def test_what_is_in_force_is_told_and_what_failed_is_not() -> None:
     script, plane, stop, told = Script(), RecordingPlane(), asyncio.Event(), list[tuple[int, set[str]]]()
 

@@ -8,7 +8,7 @@ known by id, address and port.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from blixt_backend.planes.ebpf.allocate import Indexes
@@ -27,10 +27,8 @@ ORPHANS = ""
 class Adopted:
     """Ports with what they hold, allocators that know what is used, and rows that must be written off."""
 
-    def __init__(
-        self, layout: Layout, held: Snapshot, plans: Iterable[PortPlan], limit: Callable[[str], int]
-    ) -> None:
-        """`limit` tells a map's entries. Ports that nobody desires are under the path ORPHANS."""
+    def __init__(self, layout: Layout, held: Snapshot, limit: Callable[[str], int]) -> None:
+        """`limit` tells a map's entries."""
         self.ports: dict[PortKey, PortState] = {}
         #: Rows of endpoints that nobody would ever find: the rest of a change that failed half way.
         self.strays: dict[int, bytes] = {}
@@ -38,16 +36,13 @@ class Adopted:
         self.names: dict[int, bytes] = {}
         self._duplicates: list[TablePlace] = []
         self.endpoints = EndpointTable(layout, limit("endpoints"), held.endpoints)
-        states = self._states(layout, held)
-        used = {place for state in states.values() for place in state.tables.values()}
+        #: What each service id has. While there are any, ports must be found for them: `match`.
+        self.states = self._states(layout, held)
+        used = {place for state in self.states.values() for place in state.tables.values()}
         self.tables = TableSpace(limit, used.union(self._duplicates))
-        self.ids = Indexes("counters", limit("counters"), 1, states)
-        self._match(held, list(plans), states)
-        for place in self._duplicates:  # rows that still point there are about to be written
-            self.tables.release(place)
+        self.ids = Indexes("counters", limit("counters"), 1, self.states)
 
     def _states(self, layout: Layout, held: Snapshot) -> dict[int, PortState]:
-        """What each service id has."""
         states: defaultdict[int, PortState] = defaultdict(PortState)
         keepers: dict[TablePlace, int] = {}
         for key, row in sorted(held.services.items(), key=lambda item: item[1][0]):
@@ -69,7 +64,9 @@ class Adopted:
             states[number] = PortState()
         return dict(states)
 
-    def _match(self, held: Snapshot, plans: Sequence[PortPlan], states: dict[int, PortState]) -> None:
+    def match(self, held: Snapshot, plans: Sequence[PortPlan]) -> None:
+        """Find the ports that the ids are of. Those that nobody desires are under the path ORPHANS."""
+        states = self.states
         names = Names(held.names, plans)
         free = dict.fromkeys(states)
         for plan in plans:
@@ -88,6 +85,8 @@ class Adopted:
         for number in free:
             self.ports[PortKey(ORPHANS, str(number), 0)] = state = PortState()
             self._merge(state, number, states[number])
+        for place in self._duplicates:  # rows that still point there are about to be written
+            self.tables.release(place)
 
     def _merge(self, state: PortState, number: int, part: PortState) -> None:
         is_first = not state.ids

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from blixt_backend.planes.ebpf.allocate import Indexes
 from blixt_backend.planes.ebpf.compile import Identity
+from blixt_backend.planes.ebpf.kernel import Rows
 from blixt_backend.planes.ebpf.layout import EndpointFlag, Layout
 
 _LIVE = EndpointFlag.LIVE.value
@@ -15,7 +16,7 @@ _GROWTH = 4096
 
 
 class EndpointTable:
-    """Mirrors flags and generations; methods that change something return the row to write."""
+    """Mirrors flags and generations; methods that change something tell the rows to write."""
 
     def __init__(
         self, layout: Layout, limit: int, held: Iterable[tuple[int, Identity, int, int, int]] = ()
@@ -33,13 +34,21 @@ class EndpointTable:
                 used.append(index)
         self.indexes = Indexes("endpoints", limit, 1, used)
 
-    def written(self, index: int, identity: Identity, flags: int, service: int) -> bytes | None:
-        """The row of an endpoint; None: it is in the kernel already."""
-        self._reach(index)
-        if self._flags[index] == flags:
-            return None
-        self._flags[index] = flags
-        return self._pack(identity, flags, self._generations[index], service)
+    def write(
+        self, wanted: Mapping[Identity, int], index_of: Mapping[Identity, int], service: int, rows: Rows
+    ) -> int:
+        """Add the rows of endpoints that aren't in the kernel with these flags already; returns all flags of
+        those that were added."""
+        self._reach(max(index_of.values(), default=0))
+        known, generations, pack = self._flags, self._generations, self._pack
+        written = 0
+        for identity, flags in wanted.items():
+            index = index_of[identity]
+            if known[index] != flags:
+                known[index] = flags
+                written |= flags
+                rows.add(index, pack(identity, flags, generations[index], service))
+        return written
 
     def distrust(self, index: int) -> None:
         """Have the row written anew."""

@@ -21,15 +21,30 @@ _COUNTERS_CHUNK = 512
 
 
 @dataclass(slots=True)
+class Rows:
+    """Entries of an array as they are to be written, joined; of one index the last counts."""
+
+    indexes: array[int] = field(default_factory=lambda: array("I"))
+    content: bytearray = field(default_factory=bytearray)
+
+    def add(self, index: int, row: bytes) -> None:
+        self.indexes.append(index)
+        self.content += row
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+
+@dataclass(slots=True)
 class Batch:
     """What a change writes. Keys and values are packed rows; None deletes."""
 
-    endpoints: dict[int, bytes] = field(default_factory=dict)
+    endpoints: Rows = field(default_factory=Rows)
     ranges: set[bytes] = field(default_factory=set)
     slots: list[tuple[int, bytes]] = field(default_factory=list)
     maglev: list[tuple[int, Recipe]] = field(default_factory=list)
     services: dict[bytes, bytes | None] = field(default_factory=dict)
-    gone_endpoints: dict[int, bytes] = field(default_factory=dict)
+    gone_endpoints: Rows = field(default_factory=Rows)
     gone_ranges: set[bytes] = field(default_factory=set)
     names: dict[int, bytes | None] = field(default_factory=dict)
     new_ids: list[int] = field(default_factory=list)
@@ -152,7 +167,7 @@ class ServiceMaps:
         """Add what is pointed at, point, then remove what nothing points at any more."""
         self._clear_counters(batch.new_ids)
         self._write_names(batch.names)  # before all else: after a crash they tell whose an id was to be
-        self._write_array("endpoints", batch.endpoints)
+        self._write_endpoints(batch.endpoints)
         if batch.ranges:
             keys = b"".join(batch.ranges)
             self.maps["source_ranges"].update_joined(keys, _RANGE_PRESENT * len(batch.ranges))
@@ -165,12 +180,12 @@ class ServiceMaps:
         self.maps["services"].delete_joined(
             b"".join(k for k, value in batch.services.items() if value is None)
         )
-        self._write_array("endpoints", batch.gone_endpoints)
+        self._write_endpoints(batch.gone_endpoints)
         self.maps["source_ranges"].delete_joined(b"".join(batch.gone_ranges))
         self._delete_names(batch.names)
 
-    def _write_array(self, name: str, rows: dict[int, bytes]) -> None:
-        self.maps[name].update_joined(array("I", rows).tobytes(), b"".join(rows.values()))
+    def _write_endpoints(self, rows: Rows) -> None:
+        self.maps["endpoints"].update_joined(rows.indexes.tobytes(), bytes(rows.content))
 
     def _write_slots(self, slots: Iterable[tuple[int, bytes]]) -> None:
         size = self.layout.slot.size

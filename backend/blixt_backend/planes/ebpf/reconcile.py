@@ -20,11 +20,14 @@ from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
 from blixt_backend.planes.ebpf.layout import EndpointFlag
 from blixt_backend.planes.ebpf.ownership import Ownership
 from blixt_backend.planes.ebpf.placing import NOWHERE, TablePlace, TableSpace, table_for
-from blixt_backend.planes.ebpf.ports import PortState, Unfit, former_key, port_name
+from blixt_backend.planes.ebpf.ports import NOTHING, PortState, Unfit, former_key, port_name
 
 log = logging.getLogger(__name__)
 
 _SILENT = EndpointFlag.SILENT.value
+
+#: Services' paths with what they should be, in the order that is theirs.
+Plans = Iterable[tuple[str, list[PortPlan]]]
 
 #: Which option sizes a map.
 SIZED_BY = {
@@ -80,17 +83,20 @@ class Reconciler:
     ) -> int:
         """Write the difference; returns the rows written. Raises BpfError;
         ports that didn't fit are in `unfit`."""
-        plans = {path: compile_view(view, self._layout, node_addresses) for path, view in changed.items()}
+        plans: Plans = (
+            (path, compile_view(view, self._layout, node_addresses)) for path, view in changed.items()
+        )
         batch = Batch()
         resync = resync or not self._known
         self._known = False
         gone = set(removed)
         if resync:
             self.unfit.clear()
-            gone |= self._adopt(plans, batch)
+            plans, orphans = self._adopt(plans, batch)
+            gone |= orphans
         for path in gone:
             self._update_path(path, [], batch)
-        for path, found in plans.items():
+        for path, found in plans:
             self._update_path(path, found, batch)
         self._settle_claims(desired, node_addresses, batch)
         self.endpoints_left = bool(batch.gone_endpoints) or batch.silenced
@@ -102,11 +108,13 @@ class Reconciler:
         self._known = True
         return _rows(batch)
 
-    def _adopt(self, plans: Mapping[str, list[PortPlan]], batch: Batch) -> set[str]:
-        """Rebuild the state from the kernel's maps; returns the paths that must go."""
+    def _adopt(self, plans: Plans, batch: Batch) -> tuple[Plans, set[str]]:
+        """Rebuild the state from the kernel's maps; returns the plans, and the paths that must go."""
         held = self._maps.read()
-        every_plan = (plan for found in plans.values() for plan in found)
-        adopted = Adopted(self._layout, held, every_plan, self._maps.limit)
+        adopted = Adopted(self._layout, held, self._maps.limit)
+        if adopted.states:  # else no plan is looked at before its turn: all of them are much at once
+            plans = list(plans)
+            adopted.match(held, [plan for _, found in plans for plan in found])
         self._ports, self._endpoints = adopted.ports, adopted.endpoints
         self._ids, self._tables = adopted.ids, adopted.tables
         self._range_count = len(held.ranges)
@@ -115,9 +123,10 @@ class Reconciler:
             self._by_path.setdefault(key.path, []).append(key)
             for frontend in state.rows:
                 self._owners.give(frontend, key)
-        batch.gone_endpoints.update(adopted.strays)
+        for index, row in adopted.strays.items():
+            batch.gone_endpoints.add(index, row)
         batch.names.update(adopted.names)
-        return {ORPHANS} & self._by_path.keys()
+        return plans, {ORPHANS} & self._by_path.keys()
 
     # -- one service ------------------------------------------------------------------------------------
 
@@ -200,13 +209,13 @@ class Reconciler:
         for row in state.rows:
             self._vacate(row, batch)
         for index in state.endpoints.values():
-            batch.gone_endpoints[index] = self._endpoints.buried(index)
+            batch.gone_endpoints.add(index, self._endpoints.buried(index))
         for place in state.tables.values():
             self._tables.release(place)
         for number in state.ids:
             self._ids.release(number)
             batch.names[number] = None
-        self._write_ranges(state, frozenset(), batch)
+        self._write_ranges(state, NOTHING, batch)
 
     def _rename(self, former: PortKey, key: PortKey, batch: Batch) -> None:
         state = self._ports[key] = self._ports.pop(former)
@@ -241,6 +250,8 @@ class Reconciler:
             raise FullError("source_ranges", self._range_count, limit)
 
     def _range_keys(self, plan: PortPlan, ids: Sequence[int]) -> frozenset[bytes]:
+        if not plan.range_sets:
+            return NOTHING
         pack = self._layout.source_range.pack
         return frozenset(
             pack(32 + length, number.to_bytes(4, "big"), network)
@@ -254,18 +265,15 @@ class Reconciler:
             batch.names[number] = port_name(key, ids.index(number)).rstrip(b"\0")
 
     def _write_endpoints(self, plan: PortPlan, state: PortState, batch: Batch) -> None:
-        service, written = state.ids[0], self._endpoints.written
-        for identity, flags in plan.endpoints.items():
-            index = state.endpoints[identity]
-            row = written(index, identity, flags, service)
-            if row is not None:
-                batch.endpoints[index] = row
-                batch.silenced |= bool(flags & _SILENT)
+        written = self._endpoints.write(plan.endpoints, state.endpoints, state.ids[0], batch.endpoints)
+        batch.silenced |= bool(written & _SILENT)
         for identity in state.endpoints.keys() - plan.endpoints.keys():
             index = state.endpoints.pop(identity)
-            batch.gone_endpoints[index] = self._endpoints.buried(index)
+            batch.gone_endpoints.add(index, self._endpoints.buried(index))
 
     def _write_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
+        if ranges == state.ranges:
+            return
         new, gone = ranges - state.ranges, state.ranges - ranges
         batch.ranges = batch.ranges - gone | new
         batch.gone_ranges = batch.gone_ranges - new | gone
@@ -283,7 +291,7 @@ class Reconciler:
         for key in state.rows.keys() - wanted:
             del state.rows[key]
             self._vacate(key, batch)
-        contested = set()
+        contested: set[bytes] = set()
         for key, flags, inside, outside, ranges in plan.frontends:
             if key not in wanted:
                 contested.add(key)
@@ -305,7 +313,7 @@ class Reconciler:
             self._owners.forget_claim(key, plan.key)
         for key in contested:
             self._owners.claim(key, plan.key)
-        state.contested = frozenset(contested)
+        state.contested = frozenset(contested) if contested else NOTHING
 
     def _dispossess(self, loser: PortKey, frontend: bytes) -> None:
         state = self._ports[loser]
