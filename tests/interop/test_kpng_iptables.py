@@ -118,3 +118,13 @@ def test_it_goes_on_without_the_frontend_and_makes_up_for_what_changed_meanwhile
     world.blixt.frontend.start()
     space.serve(first, second)
     await_answers(space, client, first, second)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_udp_flows_leave_an_endpoint_that_is_gone(world: World, space: Space, version: int) -> None:
+    first, second = world.pods("1-1", "2-1")
+    space.serve(first)
+    await_answers(space, world.cluster.client, first)
+    with holding(world.cluster.client, space.target(("udp", version)), 5) as held:
+        space.serve(second)
+        wait_for(lambda: held.result.by_server == {second.name: 5}, "answers by the one that is left")
