@@ -15,6 +15,9 @@ static __always_inline int begin_elsewhere(struct __sk_buff *skb, const struct p
 {
 	enum drop_reason reason = defined ? DROP_NONE : vacancy_of(&packet->flow);
 
+	/* Who carries the services now may have given the address to one. */
+	if (reason != DROP_NONE && !may_open(opens(packet)))
+		reason = DROP_NONE;
 	if (reason == DROP_NONE) {
 		forget_service_before(&packet->flow);
 		return VERDICT_NEXT;
@@ -38,7 +41,7 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 	}
 	if (service && !old && kernel_has(skb, packet))
 		return VERDICT_NEXT;
-	if (service && !may_open(packet))
+	if (service && !may_open(opens(packet)))
 		service = NULL;
 	if (service)
 		return open_connection(skb, packet, service, old, hook);

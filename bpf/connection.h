@@ -172,13 +172,14 @@ enum fate {
 	FATE_ENDPOINT_GONE,
 };
 
-/* Whether a client's packet may go on to the endpoint that its connection has. */
+/* Whether a packet may go on as its entry says; a client's, to the endpoint that its connection has. */
 static __always_inline enum fate fate_of(const struct packet *packet, const struct connection *entry, __u32 tick)
 {
 	struct endpoint *endpoint;
 
 	if (is_reply(entry))
-		return FATE_GOES_ON;
+		/* An endpoint takes up a connection that did not begin here, by a key that is left of another one. */
+		return (packet->tcp_flags & TCP_SYN) && is_over(entry->flags) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
 	endpoint = same_endpoint(entry->endpoint, entry->generation);
 	if (!endpoint)
 		return packet->flow.protocol == IPPROTO_TCP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;

@@ -4,6 +4,7 @@
 
 #include "choose.h"
 #include "count.h"
+#include "opening.h"
 #include "sockaddr.h"
 #include "socket.h"
 #include "whose.h"
@@ -106,7 +107,7 @@ static __always_inline int resolve_connect(struct bpf_sock_addr *context, bool m
 	if (!read_flow(context, mapped, &flow) || !is_looked_after(context, &flow.destination))
 		return SOCKET_PROCEED;
 	service = find_service(&flow);
-	if (!service)
+	if (!service || !may_open(true))
 		return SOCKET_PROCEED;
 	return resolve(context, mapped, service, &flow, bpf_get_socket_cookie(context));
 }
@@ -128,7 +129,7 @@ static __always_inline int resolve_datagram(struct bpf_sock_addr *context)
 	cookie = bpf_get_socket_cookie(context);
 	to = find_endpoint(cookie, &flow);
 	if (!to)
-		return resolve(context, false, service, &flow, cookie);
+		return may_open(true) ? resolve(context, false, service, &flow, cookie) : SOCKET_PROCEED;
 	tick = current_tick();
 	if (to->seen_tick != tick)
 		keep_service(cookie, &flow, to, tick);

@@ -2,6 +2,7 @@
 /* Programs that are on no packet's way: work that userspace has the kernel do. Compiled once for each family. */
 #include "build.h"
 #include "recount.h"
+#include "remaining.h"
 
 /* 0, or 1: not done, and nothing may point at the table. */
 SEC("syscall")
@@ -31,6 +32,17 @@ int recount_connections(UNUSED void *context)
 	bpf_for_each_map_elem(&embryos, recount_embryo, &tick, 0);
 	bpf_for_each_map_elem(&loads, publish, NULL, 0);
 	return 0;
+}
+
+/* How many flows go on; entries of the others are deleted. */
+SEC("syscall")
+int count_remaining(UNUSED void *context)
+{
+	struct remaining remaining = {.tick = bpf_ktime_get_ns() >> TICK_SHIFT};
+
+	bpf_for_each_map_elem(&connections, remaining_connection, &remaining, 0);
+	bpf_for_each_map_elem(&embryos, remaining_embryo, &remaining, 0);
+	return remaining.count;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -22,6 +22,7 @@ from blixt_backend.health import running as health
 from blixt_backend.model import ChangeSet
 from blixt_backend.planes.base import Plane
 from blixt_backend.planes.capabilities import Capability
+from blixt_backend.planes.draining import Draining, Onlooker
 from blixt_backend.shortcomings import Shortcomings
 from blixt_backend.tls import Api, ApiAddressError, CertificateError, TlsFiles, target
 
@@ -98,9 +99,9 @@ def _checked(tls: TlsFiles) -> TlsFiles | None:
     return tls
 
 
-async def serve(settings: Settings, plane: Plane) -> None:
+async def serve(settings: Settings, plane: Plane, draining: Draining) -> None:
     """Drive the plane until SIGTERM or SIGINT, and leave its dataplane running. Raises PlaneError, and
-    AnnounceError if this process may not announce.
+    AnnounceError if this process may not announce. `draining`: what other planes have left.
 
     The first signal lets an apply under way finish; the second one does not.
     """
@@ -116,6 +117,7 @@ async def serve(settings: Settings, plane: Plane) -> None:
     def on_applied(change: ChangeSet) -> None:
         announcer.applied(change)
         checks.applied(change)
+        draining.applied(change)
         if not plane.only_shows:
             shortcomings.applied(change)
         if change.resync:
@@ -123,23 +125,50 @@ async def serve(settings: Settings, plane: Plane) -> None:
 
     async with Client(settings.api, settings.node) as client, AsyncExitStack() as stack:
         await stack.enter_async_context(_meanwhile(announcer.run()))
+        await stack.enter_async_context(_meanwhile(draining.run()))
         if not plane.only_shows:
             shortcomings.start()
             await stack.enter_async_context(_meanwhile(checks.run()))
         stop = asyncio.Event()
         driver = Driver(client, plane, None, on_applied, on_trying=checks.trying, on_failed=checks.failed)
-        running = asyncio.create_task(driver.run(stop))
-
-        def on_signal() -> None:
-            if stop.is_set():
-                running.cancel()
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        await running
+        await _until_told(driver, stop)
     stays = plane.only_shows or Capability.OUTLIVES_PROCESS in plane.capabilities
     log.info("stopped; what was applied %s", "stays in force" if stays else "ended with this process")
+
+
+async def drain(settings: Settings, draining: Draining) -> bool:
+    """Give this node's services away: until nothing is left of what any plane has on this node, or SIGTERM or
+    SIGINT. Whether nothing is. The frontend, if it is there, tells of endpoints that leave meanwhile."""
+    draining.begin()
+    stop = asyncio.Event()
+    async with Client(settings.api, settings.node) as client:
+        drained = asyncio.create_task(draining.run())
+        drained.add_done_callback(lambda _: stop.set())
+        try:
+            await _until_told(Driver(client, Onlooker(), None, draining.applied), stop)
+        finally:
+            done = drained.done()
+            drained.cancel()
+            await asyncio.wait([drained])
+    if done:
+        drained.result()
+        log.info("nothing of ours is left on this node")
+    return done
+
+
+async def _until_told(driver: Driver, stop: asyncio.Event) -> None:
+    """By SIGTERM, SIGINT or the event. The second signal cancels."""
+    running = asyncio.create_task(driver.run(stop))
+
+    def on_signal() -> None:
+        if stop.is_set():
+            running.cancel()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    await running
 
 
 async def cleanup(settings: Settings, plane: Plane) -> None:

@@ -15,7 +15,9 @@ import click
 from blixt_backend.health.places import DEFAULTS
 from blixt_backend.planes import registry
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
+from blixt_backend.planes.capabilities import Capability
 from blixt_backend.planes.command import planes
+from blixt_backend.planes.pinroot import DEFAULT_PIN_ROOT
 
 DEFAULT_PLANE = "ebpf"
 #: Subcommands that are about no plane in particular.
@@ -25,6 +27,7 @@ _COMMANDS = "blixt_backend.planes.ebpf.commands"
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LEVELS = click.Choice(["debug", "info", "warning", "error"])
 _PLANE_CLASS = f"{__name__}.plane_class"
+_PIN_ROOT = "pin_root"
 
 _HELP = """Apply what a Blixt frontend (or a KPNG server) says to this node's packets.
 
@@ -47,7 +50,11 @@ Examples:
     blixt-backend services
   Which planes there are, and what they can do:
     blixt-backend planes
-  Leave the node as it was:
+  Go over to another plane: stop the backend, start the other one; connections go on
+    blixt-backend --plane nftables --interface eth0
+  Give the node to another proxy that serves already, without ending connections:
+    blixt-backend --drain
+  Leave the node as it was, at once:
     blixt-backend --cleanup
 """
 
@@ -64,7 +71,12 @@ class BackendGroup(click.Group):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         common = super().get_params(ctx)
         plane: type[Plane] | None = ctx.meta.get(_PLANE_CLASS)
-        return [*plane.options(), *common] if plane else common
+        if plane is None:
+            return common
+        own = list(plane.options())
+        if _drains_others(plane) and all(option.name != _PIN_ROOT for option in own):
+            own.append(_pin_root_option())
+        return [*own, *common]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         try:
@@ -79,6 +91,22 @@ class BackendGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = next((command for command in _OWN_COMMANDS if command.name == cmd_name), None)
         return own or next((command for command in _commands() if command.name == cmd_name), None)
+
+
+def _drains_others(plane: type[Plane]) -> bool:
+    """Whether it takes the node over: one that is only there as long as its process is a guest."""
+    return not plane.only_shows and Capability.OUTLIVES_PROCESS in plane.capabilities
+
+
+def _pin_root_option() -> click.Option:
+    """Of planes that pin nothing: where to look for what the ebpf plane has left."""
+    return click.Option(
+        ["--pin-root"],
+        type=click.Path(file_okay=False, path_type=Path),
+        default=DEFAULT_PIN_ROOT,
+        show_default=True,
+        help="Where plane ebpf, if it was here before, has pinned what is to be drained.",
+    )
 
 
 def _named_plane(args: Sequence[str]) -> str:
@@ -176,6 +204,19 @@ def _commands() -> Sequence[click.Command]:
 )
 @click.option("--cleanup", is_flag=True, help="Remove everything that the plane put on this node, and exit.")
 @click.option(
+    "--drain",
+    is_flag=True,
+    help="Give this node's services away: take no new flows any more, whichever plane had them, wait until "
+    "those that there are have ended, remove everything, and exit. Whoever is to serve must do so already.",
+)
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How long what another plane has left here, or what --drain drains, may keep its flows; they end "
+    "then. Without it, until they end by themselves.",
+)
+@click.option(
     "--log-level", type=_LEVELS, default="info", show_default=True, help="What to log, on standard error."
 )
 @click.version_option(version("blixt"), prog_name="blixt-backend")
@@ -194,6 +235,8 @@ def main(
     tls_key: Path | None,
     tls_server_name: str | None,
     cleanup: bool,
+    drain: bool,
+    drain_timeout: float | None,
     log_level: str,
     **plane_options: object,
 ) -> None:
@@ -205,13 +248,29 @@ def main(
     # Not needed, and slow, for the subcommands.
     from blixt_backend import app, tls
     from blixt_backend.announce.interface import AnnounceError
+    from blixt_backend.planes import leftovers
+    from blixt_backend.planes.draining import Draining, Pace
 
+    if drain and cleanup:
+        raise click.UsageError("--drain and --cleanup don't go together: --drain cleans up at its end")
     app.configure_logging(log_level)
     files = tls.TlsFiles(tls_ca, tls_cert, tls_key, tls_server_name or "")
     settings = app.settings(address, node_name, files, announce, announce_group, healthz, plane_name)
+    pin_root = plane_options.get(_PIN_ROOT, DEFAULT_PIN_ROOT)
+    assert isinstance(pin_root, Path), "whoever has the option has a path"
+    if all(option.name != _PIN_ROOT for option in plane_class.options()):
+        plane_options.pop(_PIN_ROOT, None)
     plane = plane_class.from_options(NodeIdentity(node_name), **plane_options)
+    pace = Pace(longest=drain_timeout)
     try:
-        asyncio.run((app.cleanup if cleanup else app.serve)(settings, plane))
+        if cleanup:
+            asyncio.run(app.cleanup(settings, plane))
+        elif drain:
+            if not asyncio.run(app.drain(settings, Draining(leftovers.besides("", pin_root), pace))):
+                raise click.ClickException("stopped before all flows had ended: they go on")
+        else:
+            left = leftovers.besides(plane_name, pin_root) if _drains_others(plane_class) else []
+            asyncio.run(app.serve(settings, plane, Draining(left, pace)))
     except AnnounceError as error:
         raise click.ClickException(str(error)) from error
     except PlaneError as error:

@@ -27,7 +27,7 @@ class Watch:
         """Addresses, protocol and ports of packets that were."""
         found = []
         for name in ("invalid4", "invalid6"):
-            content = _objects(self.host, "list", "set", "inet", _WATCH, name)
+            content = objects(self.host, "list", "set", "inet", _WATCH, name)
             found += [
                 " ".join(str(part) for part in element["concat"])
                 for entry in content
@@ -90,14 +90,15 @@ def _watch_rules() -> str:
     """
 
 
-def _objects(host: Host, *command: str) -> list[dict[str, Any]]:
-    objects: list[dict[str, Any]] = json.loads(host.run("nft", "-j", *command).stdout)["nftables"]
-    return objects
+def objects(host: Host, *command: str) -> list[dict[str, Any]]:
+    """What `nft -j` answers."""
+    found: list[dict[str, Any]] = json.loads(host.run("nft", "-j", *command).stdout)["nftables"]
+    return found
 
 
 def _count(host: Host, table: str, name: str) -> int:
-    objects = _objects(host, "list", "counter", "inet", table, name)
-    (packets,) = (entry["counter"]["packets"] for entry in objects if "counter" in entry)
+    found = objects(host, "list", "counter", "inet", table, name)
+    (packets,) = (entry["counter"]["packets"] for entry in found if "counter" in entry)
     return int(packets)
 
 

@@ -10,7 +10,7 @@ from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refu
 from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.kernel_flows import kernel_answers_with, kernel_has
-from blixt_model.parse import FIN, RST, Fragment, Packet
+from blixt_model.parse import FIN, RST, SYN, Fragment, Packet
 from blixt_model.ports import is_closed, is_idle, is_over, key_state, own_partner, source_ports
 from blixt_model.tables import (
     CLOSED_BY_BOTH,
@@ -130,6 +130,8 @@ class _Handling:
                 return self._new_flow(entry)
             if self._begins_anew(entry, endpoint):
                 return self._new_flow(entry)
+        elif self.packet.protocol == TCP and self.packet.tcp_flags & SYN and is_over(entry.flags):
+            return self._new_flow(entry)
         return self._go_on(entry)
 
     def _go_on(self, entry: Connection) -> Outcome:
@@ -415,7 +417,7 @@ class _Handling:
         embryo = self._embryo(self.packet.flow)
         if embryo is not None:
             return self._answer(embryo)
-        if not defined and (self.packet.protocol == UDP or self.packet.is_new_tcp):
+        if not defined and self._may_open() and (self.packet.protocol == UDP or self.packet.is_new_tcp):
             match self.tables.vacancy(self.packet.flow.destination):
                 case VacancyAnswer.REFUSED:
                     return refuse_vacant(self.packet, self.now, self.changes)

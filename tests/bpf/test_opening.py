@@ -66,3 +66,15 @@ def test_a_flow_that_is_over_is_not_opened_again(scene: Scene) -> None:
     scene.comparison.set_opening(Opening.NOTHING)
     assert_left(scene, syn(scene, POD))
     assert scene.tables.connections == {}
+
+
+def test_an_endpoint_takes_up_anothers_connection_by_the_key_of_one_that_is_over(scene: Scene) -> None:
+    """Its client's packets came by another plane's rules, from the port that it had here before."""
+    establish(scene, POD, TCP_NUMBER)
+    answer = scene.ip(scene.names.pod, scene.names.client) / TCP(sport=8080, dport=33000, flags="SA")
+    assert scene.send(answer, Hook.POD_INGRESS).verdict == Verdict.REDIRECT, "it isn't over"
+    reset = TCP(sport=33000, dport=port_of(POD), flags="R")
+    scene.send(scene.ip(scene.names.client, scene.names.vip) / reset)
+    scene.comparison.set_opening(Opening.NOTHING)
+    assert_next_untouched(scene.send(answer, Hook.POD_INGRESS), answer)
+    assert scene.tables.connections == {}

@@ -84,3 +84,15 @@ def test_what_another_version_still_serves_is_not_undefined(scene: Scene) -> Non
     packet = syn(scene, POD)
     assert port_of(POD) != UNDEFINED
     assert_next_untouched(scene.send(packet), packet)
+
+
+@pytest.mark.parametrize("allowed", [Opening.NOTHING, Opening.STARTS])
+def test_who_may_not_open_leaves_undefined_ports_to_whoever_may(scene: Scene, allowed: Opening) -> None:
+    """The plane that carries the services now may know of more of them."""
+    scene.comparison.set_opening(allowed)
+    for address in (scene.names.vip, unallocated(scene)):
+        datagram = scene.ip(scene.names.client, address) / UDP(sport=1, dport=UNDEFINED) / Raw(b"hello")
+        assert_next_untouched(scene.send(datagram), datagram)
+        if allowed is Opening.NOTHING:
+            packet = to(scene, address)
+            assert_next_untouched(scene.send(packet), packet)

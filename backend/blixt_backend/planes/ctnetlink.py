@@ -21,6 +21,8 @@ ERROR, DONE = 2, 3
 #: Attributes of a flow, of a tuple, and of a tuple's protocol; of its addresses, by their length.
 TUPLE_ORIGINAL, TUPLE_REPLY, STATUS, ID, ZONE, FILTER, STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
 TUPLE_ADDRESSES, TUPLE_PROTOCOL = 1, 2
+#: What a protocol knows of a flow, TCP's part of that, and in it the state.
+PROTOCOL_STATE, TCP, TCP_STATE = 4, 1, 1
 PROTOCOL_NUMBER, SOURCE_PORT, DESTINATION_PORT = 1, 2, 3
 SOURCE: Final = {4: 1, 16: 3}
 DESTINATION: Final = {4: 2, 16: 4}

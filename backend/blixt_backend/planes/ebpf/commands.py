@@ -55,6 +55,11 @@ def _status(pin_root: Path, output: str) -> None:
     for family, asked in found["kernel_asked"].items():
         if asked:
             click.echo(f"\nnew flows of {family} are looked up in the kernel's connection tracking")
+    for family, draining in found["draining"].items():
+        if draining:
+            click.echo(
+                f"\nno new flows of {family} are taken: another plane has them, those that there are go on"
+            )
 
 
 def _services(pin_root: Path, output: str) -> None:

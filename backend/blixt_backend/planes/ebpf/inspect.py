@@ -29,11 +29,13 @@ from blixt_backend.planes.ebpf.layout import (
     DropReason,
     EndpointFlag,
     Layout,
+    Opening,
     ServiceFlag,
 )
 from blixt_backend.planes.ebpf.libbpf import BpfError, obj_get
 from blixt_backend.planes.ebpf.links import link_info, pinned_places
 from blixt_backend.planes.ebpf.maps import BpfMap
+from blixt_backend.planes.ebpf.opening import opening_in
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.placing import TablePlace
 from blixt_backend.planes.ebpf.slots import ShareReader
@@ -197,6 +199,7 @@ def status(pins: Pins) -> Row:
         "maps": [row for layout in found for row in _map_sizes(pins, layout)],
         "not_fitting": {layout.name: _unfit(pins, layout) for layout in found},
         "kernel_asked": {layout.name: _asks_kernel(pins, layout) for layout in found},
+        "draining": {layout.name: opening_in(pins.maps(layout)) is Opening.NOTHING for layout in found},
     }
 
 

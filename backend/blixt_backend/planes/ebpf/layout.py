@@ -124,6 +124,7 @@ class Layout:
     vacancy: Struct  # prefix length, address
     affinity_key: Struct  # service, client
     affinity: Struct  # endpoint, generation, seen tick
+    socket_peer: Struct  # address and port joined, endpoint, generation, seen tick
     service_counters: Struct  # in the order of COUNTER_FIELDS
 
     @property
@@ -197,6 +198,7 @@ def _layout(name: str, size: int) -> Layout:
         vacancy=Struct(f"=I{size}s"),
         affinity_key=Struct(f"=I{size}s"),
         affinity=Struct("=3I"),
+        socket_peer=Struct(f"={size + 2}s2xIII"),
         service_counters=Struct("=6Q"),
     )
 

@@ -10,9 +10,9 @@ import click
 
 from blixt_backend.planes import nodeports, servicecidrs
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
-from blixt_backend.planes.ebpf.pins import DEFAULT_ROOT
 from blixt_backend.planes.ebpf.sizes import Sizes
 from blixt_backend.planes.parsing import parsed
+from blixt_backend.planes.pinroot import DEFAULT_PIN_ROOT
 
 _MOST_ENTRIES = 1 << 24
 
@@ -70,7 +70,7 @@ class Settings:
     node_ports: nodeports.NodePortAddresses = field(default_factory=nodeports.NodePortAddresses)
     service_cidrs: tuple[servicecidrs.Range, ...] = ()
     xdp: XdpMode = XdpMode.AUTO
-    pin_root: Path = DEFAULT_ROOT
+    pin_root: Path = DEFAULT_PIN_ROOT
     sizes: Sizes = field(default_factory=Sizes)
     masquerade_ports: PortRange = field(default_factory=PortRange)
     socket_lb: SocketMode = SocketMode.NODE
@@ -82,7 +82,7 @@ def pin_root_option() -> click.Option:
     return click.Option(
         ["--pin-root"],
         type=click.Path(file_okay=False, path_type=Path),
-        default=DEFAULT_ROOT,
+        default=DEFAULT_PIN_ROOT,
         show_default=True,
         help="Where maps and links are pinned: a folder of a BPF file system (mounted if there is none).",
     )

@@ -28,7 +28,6 @@ from blixt_backend.planes.ebpf.maps import ARRAY, BpfMap, create_map
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ROOT = Path("/sys/fs/bpf/blixt")
 _USUAL_MOUNT = Path("/sys/fs/bpf")
 _VERSION = re.compile(r"v\d+")
 #: A folder that marks a BPF file system as mounted by us.

@@ -21,9 +21,10 @@ from blixt_backend.planes.ebpf.attach import Attacher
 from blixt_backend.planes.ebpf.host import check_host, check_privilege
 from blixt_backend.planes.ebpf.kernel import ServiceMaps, set_kernel_asked
 from blixt_backend.planes.ebpf.kernel_flows import KernelFlows
-from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout
+from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout, Opening
 from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError
 from blixt_backend.planes.ebpf.maps import BpfMap
+from blixt_backend.planes.ebpf.opening import opening_in, set_opening
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.ports import Unfit
 from blixt_backend.planes.ebpf.programs import (
@@ -85,6 +86,8 @@ class EbpfPlane(Plane):
         self._endpoints_left = asyncio.Event()
         self._recounting = Recounting(self._recount)
         self._kernel_flows: KernelFlows | None = None
+        #: What is pinned takes no new flows: another plane has carried the services since.
+        self._stands_back = False
 
     @classmethod
     def options(cls) -> Sequence[click.Parameter]:
@@ -171,6 +174,8 @@ class EbpfPlane(Plane):
         self._pins.prepare(FAMILIES)
         self._lock_fd = self._pins.lock()
         upgrade = Upgrade.needed(self._pins)
+        openings = {opening_in(self._pins.maps(layout)) for layout in FAMILIES}
+        self._stands_back = not upgrade and openings != {Opening.ALL}
         ports = self._settings.masquerade_ports
         rodata = {
             "hash_seed": self._pins.hash_seed(),
@@ -276,6 +281,9 @@ class EbpfPlane(Plane):
                 failures.append(f"{reconciler.family}: {error}")
         if failures:
             raise PlaneError("; ".join(failures))
+        if self._stands_back:
+            set_opening(self._pins, Opening.ALL)
+            self._stands_back = False
 
     def _remove_all(self) -> list[str]:
         if not self._pins.root.is_dir():

@@ -41,6 +41,10 @@ class Tasks:
         """Count the open connections of all endpoints that are to be counted. Raises BpfError."""
         run_syscall_program(self._programs.fds["recount_connections"])
 
+    def count_remaining(self) -> int:
+        """How many flows go on; entries of those that don't are deleted. Raises BpfError."""
+        return run_syscall_program(self._programs.fds["count_remaining"])
+
     def close(self) -> None:
         self._members.close()
         self._programs.close()

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -29,12 +28,12 @@ from blixt_backend.planes.ebpf.convert import convert, lost
 from blixt_backend.planes.ebpf.layout import FAMILIES, Layout, Opening
 from blixt_backend.planes.ebpf.libbpf import BpfObject, obj_get, obj_pin
 from blixt_backend.planes.ebpf.maps import LRU_HASH, BpfMap, joined
+from blixt_backend.planes.ebpf.opening import OPENING, set_opening
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.sizes import OPTION_OF
 
 log = logging.getLogger(__name__)
 
-OPENING = "opening"
 #: Each version has its own: what they hold is of that version's programs.
 _NOT_TAKEN = frozenset({OPENING, "xdp_next"})
 
@@ -65,7 +64,7 @@ class Upgrade:
     def begin(self, *, others_stay: bool) -> None:
         """Our programs are loaded, not attached. `others_stay`: behind ours, where hooks have an order."""
         self._others_stay = others_stay
-        self._set_opening(Opening.NOTHING if others_stay else Opening.ALL)
+        set_opening(self._new, Opening.NOTHING if others_stay else Opening.ALL)
         for layout in FAMILIES:
             for moving in self._moving(layout):
                 moving.bring()
@@ -73,7 +72,7 @@ class Upgrade:
     def finish(self) -> None:
         """Our programs are on every hook: steps 3 to 5."""
         for opening in (Opening.STARTS, Opening.ALL) if self._others_stay else (Opening.ALL,):
-            self._set_opening(opening)
+            set_opening(self._new, opening)
             for layout in FAMILIES:
                 for moving in self._moving(layout):
                     if moving.is_written_by_programs:
@@ -81,11 +80,6 @@ class Upgrade:
         for other in self._new.others():
             other.remove()
         log.info("took over what %s held", self._old.version)
-
-    def _set_opening(self, opening: Opening) -> None:
-        for layout in FAMILIES:
-            with BpfMap.open(self._new.maps(layout) / OPENING) as opened:
-                opened.update(bytes(4), opening.to_bytes(4, sys.byteorder))
 
     def _moving(self, layout: Layout) -> Iterator[Moving]:
         """The maps whose rows look different, one at a time."""

@@ -92,6 +92,12 @@ def _read(family: Family, parts: Sequence[str], packed: Iterable[bytes]) -> list
     )
 
 
+def frontends(held: Elements) -> set[Frontend]:
+    """Those that have a choice."""
+    names = {elements.frontends(side) for side in SIDES}
+    return {_frontend(list(element.key)) for element in held if element.name in names}
+
+
 def choices(side: str, raw: Iterable[Raw]) -> set[Needed]:
     """The choices that have chains."""
     code = struct.Struct("=I")

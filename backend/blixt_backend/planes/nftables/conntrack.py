@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from blixt_backend.planes import ctnetlink
@@ -25,20 +25,42 @@ _FILTER_PARTS = {4: 1 << 1 | 1 << 3 | 1 << 5, 16: 1 << 3 | 1 << 5}
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 
+_DESTINATION_TRANSLATED = 1 << 5  # IPS_DST_NAT
+_TIME_WAIT, _CLOSE = 7, 8  # TCP_CONNTRACK_TIME_WAIT and TCP_CONNTRACK_CLOSE
+
 _FEW: Final = 8
 _SEND_BYTES = 1 << 16
 
 
 class Flow(NamedTuple):
-    """A tracked flow: where its client sends to, who answers, and what names it to the kernel."""
+    """A tracked flow: where its client sends to, who answers, and what names it to the kernel.
+
+    `translated`: its destination is. `over`: a TCP connection that both sides have ended, or one has reset.
+    """
 
     frontend: Frontend
     answers: tuple[str, int]
     name: bytes
+    translated: bool
+    over: bool
 
 
-def forget(family: Family, stale: Stale) -> int:
-    """Delete the stale flows; how many. Raises OSError."""
+def count(family: Family, frontends: Container[Frontend]) -> int:
+    """How many flows to these go on. Raises OSError. It walks all of the kernel's table."""
+    with ctnetlink.opened() as netlink:
+        netlink.send(request(family))
+        return sum(
+            flow.translated and not flow.over and flow.frontend in frontends
+            for flow in _flows(netlink, family)
+        )
+
+
+def forget(family: Family, stale: Stale, *, only_translated: bool = False) -> int:
+    """Delete the stale flows; how many. Raises OSError.
+
+    Of TCP's, only those whose destination is translated: another one knows its endpoint (another plane
+    translates it outside of connection tracking), or nobody.
+    """
     if not stale:
         return 0
     with ctnetlink.opened() as netlink:
@@ -48,7 +70,8 @@ def forget(family: Family, stale: Stale) -> int:
             netlink.send(asked)
             for flow in _flows(netlink, family):
                 keeps = stale.get(flow.frontend)
-                if keeps is not None and flow.answers not in keeps:
+                may_go = flow.translated or (flow.frontend.protocol == "udp" and not only_translated)
+                if may_go and keeps is not None and flow.answers not in keeps:
                     doomed.append(flow)
         return _delete(netlink, family, doomed)
 
@@ -84,7 +107,15 @@ def _flow(family: Family, told: Mapping[int, bytes]) -> Flow | None:
     name = nested(ctnetlink.TUPLE_ORIGINAL, original) + b"".join(
         attribute(kind, told[kind]) for kind in (ctnetlink.ID, ctnetlink.ZONE) if kind in told
     )
-    return Flow(Frontend(address, protocol, port), answered[1:], name)
+    status = int.from_bytes(told.get(ctnetlink.STATUS, b""), "big")
+    frontend = Frontend(address, protocol, port)
+    return Flow(frontend, answered[1:], name, bool(status & _DESTINATION_TRANSLATED), _is_over(told))
+
+
+def _is_over(told: Mapping[int, bytes]) -> bool:
+    of_protocol = dict(attributes(told.get(ctnetlink.PROTOCOL_STATE, b"")))
+    of_tcp = dict(attributes(of_protocol.get(ctnetlink.TCP, b"")))
+    return of_tcp.get(ctnetlink.TCP_STATE, b"\0")[0] in (_TIME_WAIT, _CLOSE)
 
 
 def _end(family: Family, data: bytes, end: Mapping[int, int]) -> tuple[str, str, int] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Another layout of the tables takes another name, and so comes into force beside this one.
-TABLE: Final = "blixt-1"
+TABLE: Final = "blixt-2"
 #: What tables of all layouts begin with.
 TABLE_PREFIX: Final = "blixt-"
 

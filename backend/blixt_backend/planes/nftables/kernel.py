@@ -80,6 +80,21 @@ class Tables:
         for part in elements.batches(change, _MOST_ELEMENTS):
             self._nft.run_json(elements.commands(family, part))
 
+    def has_any(self) -> bool:
+        """Whether a table of ours is there, of whatever version."""
+        return any(name.startswith(TABLE_PREFIX) for family in FAMILIES for name in self._names(family))
+
+    def empty_all(self) -> None:
+        """No rule is left. Chains and elements are."""
+        self._nft.run_text(
+            "".join(
+                f"flush table {family.name} {name}\n"
+                for family in FAMILIES
+                for name in self._names(family)
+                if name.startswith(TABLE_PREFIX)
+            )
+        )
+
     def remove_others(self) -> None:
         """What other versions of this plane have left."""
         self._remove(lambda name: name.startswith(TABLE_PREFIX) and name != TABLE)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, PackedAddress, ServiceView
 from blixt_backend.planes import links
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.capabilities import Capability
-from blixt_backend.planes.nftables import conntrack, nodes, options
+from blixt_backend.planes.nftables import conntrack, nodes, options, owning
 from blixt_backend.planes.nftables.family import TABLE
 from blixt_backend.planes.nftables.kernel import Tables
 from blixt_backend.planes.nftables.libnftables import LibraryMissingError, Nftables, NftError
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-#: A name of this network namespace's that one process has at a time, and no dead one.
-_OWNER: Final = "\0blixt-nftables"
 
 
 class NftablesPlane(Plane):
@@ -107,7 +104,7 @@ class NftablesPlane(Plane):
     def _take_over(self) -> None:
         there = links.scan()
         self._check_interfaces(there)
-        self._owner = _own()
+        self._owner = owning.own()
         self._tables = Tables(Nftables(), self._settings.rules)
         self._programming = Programming(self._tables, conntrack.forget)
         self._place = self._look(there)
@@ -123,7 +120,7 @@ class NftablesPlane(Plane):
         self._tables = self._programming = self._owner = None
 
     def _remove_all(self) -> int:
-        with _own():
+        with owning.own():
             tables = Tables(Nftables(), self._settings.rules)
             try:
                 return tables.remove_all()
@@ -181,16 +178,3 @@ class NftablesPlane(Plane):
                 if any(port.node_port for port in view.service.ports)
             }
             await self._blocking(self._programming.move, place, with_node_ports)
-
-
-def _own() -> socket.socket:
-    """Be the only one here. Raises PlaneError."""
-    owner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        owner.bind(_OWNER)
-    except OSError as error:
-        owner.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PlaneError(f"another backend keeps this node's tables {TABLE}: stop it first") from None
-        raise
-    return owner

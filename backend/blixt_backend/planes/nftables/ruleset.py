@@ -48,6 +48,10 @@ AFFINITY: Final = "affinity"
 _MOST_CLIENTS = 262144
 _SEEDS = (0x626C6978, 0x7431)
 _CHOICE = "meta priority"
+#: Before kube-proxy's chains of type nat (-100 and 100): a flow is who translates it first's.
+_DESTINATION_PRIORITY, _SOURCE_PRIORITY = -101, 99
+#: Not the ports that the eBPF plane masquerades by: while it is drained, both talk to the same endpoints.
+_MASQUERADE_PORTS = "30000-65535"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,21 +191,25 @@ chain outside {{
 chain outsiders {{
 	meta mark set meta mark & {others}
 	{ip} daddr @{LOCAL_ENDPOINTS} return
+	goto own_address
+}}
+chain own_address {{
+	meta l4proto {{ tcp, udp }} masquerade to :{_MASQUERADE_PORTS} fully-random
 	masquerade fully-random
 }}
 chain prerouting {{
-	type nat hook prerouting priority -100;
+	type nat hook prerouting priority {_DESTINATION_PRIORITY};
 {_where_from(family, rules)}
 }}
 chain output {{
-	type nat hook output priority -100;
+	type nat hook output priority {_DESTINATION_PRIORITY};
 	goto inside
 }}
 chain postrouting {{
-	type nat hook postrouting priority 100;
+	type nat hook postrouting priority {_SOURCE_PRIORITY};
 	{_CHOICE} & {number_mask} == {number_prefix} {_CHOICE} set none
 	meta mark & {mark} == {mark} goto outsiders
-	ct status dnat {ip} saddr . {ip} daddr @{HAIRPINS} masquerade fully-random
+	ct status dnat {ip} saddr . {ip} daddr @{HAIRPINS} goto own_address
 }}"""
 
 
