@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,9 @@ from blixt_lab.cluster import Cluster
 from blixt_lab.daemon import Daemon, script
 from blixt_lab.host import Host
 from blixt_lab.manifests import service, slices
-from blixt_lab.rules import objects
+from blixt_lab.rules import Proxy, Translation, objects, proxying
 from blixt_lab.stream import Load, Outcome, Streaming
+from blixt_lab.traffic import Target, spread
 from blixt_lab.wait import wait_for
 
 CLUSTER = ("10.96.1.1", "fd00:10:96::1")
@@ -105,9 +107,33 @@ class Swapped:
             ],
         )
 
-    def has_table(self) -> bool:
-        """Whether a table of plane nftables is there."""
+    def is_there(self, plane: str) -> bool:
+        """Whether anything of the plane is on the node."""
+        if plane == "ebpf":
+            return self.pins.is_dir() and any(self.pins.iterdir())
         return "table ip blixt-" in self.node.run("nft", "list", "tables").stdout
+
+    def answers(self, names: set[str]) -> None:
+        """New conversations of every kind are answered, by all of these pods; none fails."""
+        for address in OUTSIDE:
+            for target in (Target("tcp", address, 80), Target("udp", address, 53)):
+                seen = self.built.client.do(spread(target, 60))
+                assert (dict(seen.failures), set(seen.answers)) == ({}, names), target
+
+    def proxying(self) -> contextlib.AbstractContextManager[Proxy]:
+        """Rules of another proxy's for the same service."""
+        pods = self.built.pods
+        translations = [
+            Translation(
+                address,
+                (80, 53),
+                [pod.address6 if ":" in address else pod.address4 for pod in pods],
+                (8080, 5353),
+            )
+            for address in OUTSIDE
+        ]
+        local = [address for pod in self.built.pods_of(self.node) for address in (pod.address4, pod.address6)]
+        return proxying(self.node, translations, local)
 
 
 def record(name: str, outcome: Outcome) -> None:
