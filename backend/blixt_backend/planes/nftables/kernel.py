@@ -82,7 +82,7 @@ class Tables:
 
     def has_any(self) -> bool:
         """Whether a table of ours is there, of whatever version."""
-        return any(name.startswith(TABLE_PREFIX) for family in FAMILIES for name in self._names(family))
+        return any(name.startswith(TABLE_PREFIX) for family in FAMILIES for name in dump.tables(family))
 
     def empty_all(self) -> None:
         """No rule is left. Chains and elements are."""
@@ -90,7 +90,7 @@ class Tables:
             "".join(
                 f"flush table {family.name} {name}\n"
                 for family in FAMILIES
-                for name in self._names(family)
+                for name in dump.tables(family)
                 if name.startswith(TABLE_PREFIX)
             )
         )

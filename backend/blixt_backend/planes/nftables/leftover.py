@@ -6,10 +6,11 @@ kernel would translate nothing any more. So do its elements, which say what was 
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from blixt_backend.model import ChangeSet
 from blixt_backend.planes import links
@@ -25,6 +26,8 @@ from blixt_backend.planes.nftables.state import State
 
 _T = TypeVar("_T")
 _GONE = Plan()
+#: Who may not look may not drain either; and a kernel without nftables has nothing of it.
+_NOBODY_S: Final = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 
 class NftablesLeftover(Leftover):
@@ -61,14 +64,14 @@ class NftablesLeftover(Leftover):
 
     def _hold(self) -> bool:
         try:
-            tables = Tables(Nftables(), Rules())
+            self._tables = Tables(Nftables(), Rules())
+            there = self._tables.has_any()
         except LibraryMissingError:  # it can't have been here
             return False
-        self._tables = tables
-        try:
-            there = tables.has_any()
-        except NftError:  # who may not look there may not drain either
-            there = False
+        except OSError as error:
+            if error.errno in _NOBODY_S:
+                return False
+            raise
         if there:
             self._owner = owning.own()
         return there
