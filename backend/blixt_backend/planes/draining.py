@@ -45,13 +45,15 @@ class Pending:
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, change: ChangeSet) -> None:
-        self.resync |= change.resync
-        self.removed = (self.removed | change.removed) - change.changed.keys()
-        self.changed = {
-            path: view for path, view in self.changed.items() if path not in change.removed
-        } | dict(change.changed)
         self.desired = change.desired
         self.came.set()
+        if self.resync or change.resync:  # all of it is in `desired`
+            self.resync, self.changed, self.removed = True, {}, set()
+            return
+        for path in change.removed:
+            self.changed.pop(path, None)
+        self.changed.update(change.changed)
+        self.removed = (self.removed | change.removed) - change.changed.keys()
 
     def take(self) -> ChangeSet | None:
         """None: nothing came since the last time."""
@@ -92,7 +94,7 @@ class Draining:
         """Until nothing is left, or cancelled: then what is there stays."""
         await self._in_force.wait()
         async with asyncio.TaskGroup() as tasks:
-            for leftover, pending in self._pending.items():
+            for leftover, pending in list(self._pending.items()):
                 tasks.create_task(self._drain(leftover, pending), name=f"draining-{leftover.plane}")
 
     async def _drain(self, leftover: Leftover, pending: Pending) -> None:
@@ -101,6 +103,7 @@ class Draining:
             try:
                 if await leftover.hold():
                     await self._until_gone(leftover, pending)
+                del self._pending[leftover]
                 return
             except PlaneError as error:
                 if str(error) != told:
