@@ -10,9 +10,10 @@ import socket
 import pytest
 
 from blixt_backend.model import ChangeSet, PortMapping, Protocol, Service, ServiceView
-from blixt_backend.planes.userspace import addresses
+from blixt_backend.planes.userspace import addresses, listeners
 from blixt_backend.planes.userspace.addresses import Own
 from blixt_backend.planes.userspace.compile import Frontend
+from blixt_backend.planes.userspace.listener import Listener
 from blixt_backend.planes.userspace.mapping import Place, parse
 from blixt_backend.planes.userspace.troubles import advice
 from blixt_proxied import VIP, ask, endpoint, proxied, saying, service, serving
@@ -81,15 +82,61 @@ async def test_two_services_that_are_mapped_to_one_place(caplog: pytest.LogCaptu
         assert node.place(vip=ELSEWHERE) == ("127.0.0.1", free), "a place that becomes free is taken at once"
 
 
+async def test_a_change_tries_its_own_listeners_only_and_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+
+    async def no(listener: Listener, place: Place) -> None:
+        tried.append(place.address)
+        raise OSError(errno.EADDRINUSE, "taken")
+
+    monkeypatch.setattr(Listener, "open", no)
+    monkeypatch.setattr(listeners, "MOST_RETRIED", 4)
+    vips = [f"198.51.100.{number}" for number in range(5)]
+    away = [service(endpoint(1), name=f"s{each}", vip=each) for each in vips]
+    async with proxied(maps={}) as node:
+        await node.apply(*away)
+        tried.clear()
+        await node.apply(service(endpoint(2), name=f"s{vips[0]}", vip=vips[0]), *away[1:])
+        assert tried == [vips[0]] * 2
+        never = set(vips)
+        while never:
+            tried.clear()
+            await node.plane._listeners.retry()
+            assert len(tried) == 4
+            never -= set(tried)
+        tried.clear()
+        await node.plane._listeners.retry({"198.51.100.0", "198.51.100.1"})
+        assert {"198.51.100.0", "198.51.100.1"} <= set(tried)
+
+
+async def test_a_service_that_could_be_served_in_between_is_told_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = taken.getsockname()
+    maps = parse([f"{VIP}:80=127.0.0.1:{place[1]}/tcp", f"{VIP}:80=127.0.0.1:0/udp"])
+    async with proxied(maps=maps) as node:
+        for _ in range(2):
+            with socket.create_server(place):
+                await node.apply(service(endpoint(1)))
+                await node.apply(service(endpoint(1), endpoint(2)))
+            await node.plane._listeners.retry()
+            assert not node.status("not_listening")
+            await node.apply()
+    assert len(errors(caplog)) == 2
+
+
 async def test_a_resync_after_a_change_that_broke_off_repairs_all(monkeypatch: pytest.MonkeyPatch) -> None:
     async with proxied() as node, serving(saying("one")) as port:
-        listeners = node.plane._listeners
 
         async def breaks(moved: object) -> None:
             raise RuntimeError
 
         with monkeypatch.context() as patch:
-            patch.setattr(listeners, "change", breaks)
+            patch.setattr(node.plane._listeners, "change", breaks)
             with pytest.raises(RuntimeError):
                 await node.apply(service(endpoint(port)))
         views = {"ns/web": service(endpoint(port))}

@@ -142,23 +142,22 @@ async def test_a_reader_that_is_slow_holds_up_its_writer_and_loses_nothing() -> 
 async def test_a_connection_that_an_endpoint_does_not_take_goes_to_another() -> None:
     async with proxied() as node, serving(saying("alive")) as port:
         with closed_port() as dead:
-            await node.apply(service(endpoint(dead), endpoint(port)))
+            await node.apply(service(endpoint(dead, group=1, weight=10**9), endpoint(port, group=2)))
             for _ in range(20):
                 reader, writer = await node.connect()
                 assert await ask(reader, writer) == "alive hello"
                 writer.close()
-        assert node.status("tcp")["endpoint not reached"] > 0
+        assert node.status("tcp")["endpoint not reached"] == 20
 
 
 async def test_so_does_one_that_an_endpoint_leaves_unanswered() -> None:
     async with proxied(connect_seconds=0.2) as node, serving(saying("alive")) as port:
         with full_port() as (_, deaf):
-            await node.apply(service(endpoint(deaf), endpoint(port)))
-            for _ in range(5):
-                reader, writer = await node.connect()
-                assert await ask(reader, writer) == "alive hello"
-                writer.close()
-            await until(lambda: bool(node.status("tcp").get("endpoint not reached")))
+            await node.apply(service(endpoint(deaf, group=1, weight=10**9), endpoint(port, group=2)))
+            reader, writer = await node.connect()
+            assert await ask(reader, writer) == "alive hello"
+            writer.close()
+            assert node.status("tcp")["endpoint not reached"] == 1
 
 
 async def test_a_client_whom_no_endpoint_takes_is_reset_after_some_tries() -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from blixt_backend.model import PackedAddress
 from blixt_backend.planes.nodeports import LOOPBACK
+from blixt_backend.planes.userspace.compile import readable
 
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8
 #: Where sockaddr_in and sockaddr_in6 have their address, and how long it is.
@@ -45,6 +46,11 @@ class Own:
     def for_node_ports(self) -> tuple[PackedAddress, ...]:
         """What is not there for services: the others, and 127.0.0.1 and ::1 where they are."""
         return (*self.others, *(address for address in LOOPBACK if address in self.loopback))
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """All of them, in readable form."""
+        return frozenset(map(readable, (*self.others, *self.loopback)))
 
 
 def scan() -> Own:

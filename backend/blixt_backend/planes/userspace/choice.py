@@ -58,6 +58,9 @@ class Side:
 def side(members: Iterable[Member]) -> Side:
     """A group's weight is shared evenly by those of the group that are among the members."""
     those = tuple(members)
+    targets = dict.fromkeys(target for target, _, _ in those)
+    if len(targets) == len(those) and len({(group, weight) for _, group, weight in those}) == 1:
+        return _side((target, 1) for target in targets if those[0].weight)
     sizes = Counter(member.group for member in those)
     whole = math.lcm(*sizes.values())
     shares: Counter[Target | None] = Counter()

@@ -22,14 +22,14 @@ class Clients:
         if entry.outside is None and entry.ranges is None:
             return entry.inside
         address = ip_address(client.partition("%")[0])
-        if self._inside(address):
+        if client in self.own or self._inside(address):
             return entry.inside
         if entry.ranges is not None and not _within(address, entry.ranges):
             return None
         return entry.inside if entry.outside is None else entry.outside
 
     def _inside(self, address: IPv4Address | IPv6Address) -> bool:
-        return address.is_loopback or str(address) in self.own or _within(address, self.cluster)
+        return address.is_loopback or _within(address, self.cluster)
 
 
 def _within(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, NamedTuple
 
 from blixt_backend.model import (
@@ -24,6 +25,7 @@ from blixt_backend.planes.userspace.choice import Member, Side, Target, side
 Network = IPv4Network | IPv6Network
 CARRIED: Final = (Protocol.TCP, Protocol.UDP)
 _SIZES: Final = (4, 16)
+_ALL: Final = Scope.INTERNAL | Scope.EXTERNAL | Scope.CLUSTER
 
 
 class Frontend(NamedTuple):
@@ -85,9 +87,7 @@ def _entries(
     if not internal and not external:
         return {}
     members = _members(view, port, size)
-    inside, outside, cluster = (
-        _side(members, scope) for scope in (Scope.INTERNAL, Scope.EXTERNAL, Scope.CLUSTER)
-    )
+    inside, outside, cluster = _sides(members)
     udp = port.protocol is Protocol.UDP
     of_route = udp and service.origin is Origin.GATEWAY_LISTENER
     # Where nobody has an endpoint, that is refused, whatever the policy.
@@ -140,8 +140,19 @@ def _members(view: ServiceView, port: PortMapping, size: int) -> list[tuple[Targ
     return found + [(None, endpoint) for endpoint in without_this_family(view, present)]
 
 
+def _sides(members: Sequence[tuple[Target | None, Endpoint]]) -> tuple[Side, Side, Side]:
+    """For the cluster IP, for clients outside, and for those of the cluster at addresses for outsiders."""
+    inside = _side(members, Scope.INTERNAL)
+    if all(each.scopes in (_ALL, Scope.NONE) for _, each in members):
+        return inside, inside, inside
+    return inside, _side(members, Scope.EXTERNAL), _side(members, Scope.CLUSTER)
+
+
 def _side(members: Iterable[tuple[Target | None, Endpoint]], scope: Scope) -> Side:
-    return side(Member(target, each.group, each.weight) for target, each in members if each.scopes & scope)
+    flag = scope.value
+    return side(
+        [Member(target, each.group, each.weight) for target, each in members if each.scopes.value & flag]
+    )
 
 
 def _source_ranges(service: Service, size: int) -> dict[str, tuple[Network, ...]]:
@@ -160,4 +171,5 @@ def _source_ranges(service: Service, size: int) -> dict[str, tuple[Network, ...]
 
 
 def readable(address: PackedAddress) -> str:
-    return str(ip_address(bytes(address)))
+    """As a socket gives a peer's."""
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)

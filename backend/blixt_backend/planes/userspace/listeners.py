@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from blixt_backend.planes.userspace.compile import Entry, Frontend
@@ -16,7 +17,9 @@ from blixt_backend.planes.userspace.troubles import Trouble, Troubles
 
 log = logging.getLogger(__name__)
 
-#: Sockets that are opened before connections get their turn.
+#: Of those that could not listen, how many are tried at a time.
+MOST_RETRIED: Final = 256
+#: Frontends that are changed before connections get their turn.
 _AT_ONCE: Final = 64
 Make = Callable[[Frontend, Entry], Listener]
 
@@ -42,43 +45,56 @@ class Listeners:
 
     async def change(self, moved: Mapping[Frontend, Moved]) -> None:
         """Let these frontends be as they are after the change."""
-        for frontend, (_, after) in moved.items():
-            if after is None:
-                self._remove(frontend)
-            elif frontend in self._listeners:
-                self._listeners[frontend].update(after)
-            else:
-                self._listeners[frontend] = self._make(frontend, after)
-        # Some may leave a place that others come to.
-        for frontend, _ in moved.items():
-            if (listener := self._listeners.get(frontend)) and not listener.wanted:
-                listener.shut()
-                self._troubles.clear(frontend)
+        freed: list[Place] = []
+        for number, (frontend, (_, after)) in enumerate(moved.items(), 1):
+            before = self._listeners.get(frontend)
+            place = before.bound if before else None
+            self._become(frontend, after)
+            if before and place and before.bound is None:
+                freed.append(place)
+            await _breathe(number)
         await self._open(frontend for frontend in moved if frontend in self._listeners)
+        await self._open(waiting for place in freed for waiting in self._troubles.at(place))
 
     async def settle(self, entries: Mapping[Frontend, Entry]) -> None:
         """Let these be all frontends, whatever an earlier change came to."""
         gone = {frontend: Moved(None, None) for frontend in self._listeners.keys() - entries.keys()}
         await self.change(gone | {frontend: Moved(None, entry) for frontend, entry in entries.items()})
 
-    async def retry(self) -> None:
-        """Try those again that could not listen."""
-        await self._open(list(self._troubles.there))
+    async def retry(self, addresses: Collection[str] = ()) -> None:
+        """Try those again that could not listen: all at these addresses, and of the others some, in turn."""
+        some = itertools.islice(self._troubles.there, MOST_RETRIED)
+        new = (each for each, trouble in self._troubles.there.items() if trouble.place.address in addresses)
+        await self._open(list(dict.fromkeys((*some, *(new if addresses else ())))))
+
+    def tell(self) -> None:
+        """Log who can't listen, and was not told of yet."""
+        self._troubles.tell()
 
     def shut(self) -> None:
         """Listen nowhere; connections go on."""
         for listener in self._listeners.values():
             listener.shut()
 
-    def _remove(self, frontend: Frontend) -> None:
-        if listener := self._listeners.pop(frontend, None):
+    def _become(self, frontend: Frontend, entry: Entry | None) -> None:
+        """All but to listen where it didn't."""
+        if entry is None:
+            if listener := self._listeners.pop(frontend, None):
+                listener.shut()
+            self._ports.pop(frontend, None)
+            self._troubles.clear(frontend)
+            return
+        if listener := self._listeners.get(frontend):
+            listener.update(entry)
+        else:
+            listener = self._listeners[frontend] = self._make(frontend, entry)
+        if not listener.wanted:
             listener.shut()
-        self._ports.pop(frontend, None)
-        self._troubles.clear(frontend)
+            self._troubles.clear(frontend)
 
     async def _open(self, frontends: Iterable[Frontend]) -> None:
         elsewhere: set[str] = set()
-        for number, frontend in enumerate(frontends):
+        for number, frontend in enumerate(frontends, 1):
             listener = self._listeners[frontend]
             if listener.wanted and listener.bound is None:
                 place = self._place(frontend)
@@ -87,9 +103,7 @@ class Listeners:
                     self._fail(listener, place, errno.EADDRNOTAVAIL)
                 else:
                     await self._open_one(listener, place, elsewhere)
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
-        self._troubles.tell()
+            await _breathe(number)
 
     async def _open_one(self, listener: Listener, place: Place, elsewhere: set[str]) -> None:
         frontend = listener.frontend
@@ -113,3 +127,9 @@ class Listeners:
     def _place(self, frontend: Frontend) -> Place:
         place = place_of(self._maps, frontend)
         return place if place.port else place._replace(port=self._ports.get(frontend, 0))
+
+
+async def _breathe(number: int) -> None:
+    """Give connections their turn, now and then."""
+    if number % _AT_ONCE == 0:
+        await asyncio.sleep(0)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from blixt_backend.model import Protocol
-from blixt_backend.planes.userspace.compile import Frontend
+from blixt_backend.model import PackedAddress, Protocol
+from blixt_backend.planes.userspace.compile import Frontend, readable
 
 _FORM: Final = re.compile(r"(?P<vip>[^=]+)=(?P<place>[^=/]+)(?:/(?P<protocol>tcp|udp))?")
 _EXAMPLES: Final = "10.96.0.10:80=127.0.0.1:8080, 10.96.0.10=127.0.0.1 or [fd00::1]:53=[::1]:5353/udp"
@@ -92,4 +92,4 @@ def _address(text: str, whole: str) -> tuple[str, int | None]:
         raise ValueError(f"{whole!r}: {text!r} is no address; right is {_EXAMPLES}") from None
     if number is not None and int(number) > 65535:
         raise ValueError(f"{whole!r}: there is no port {number}")
-    return str(address), None if number is None else int(number)
+    return readable(PackedAddress(address.packed)), None if number is None else int(number)

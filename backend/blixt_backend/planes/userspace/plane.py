@@ -15,10 +15,11 @@ from blixt_backend.planes.capabilities import Capability
 from blixt_backend.planes.userspace import addresses, options
 from blixt_backend.planes.userspace.addresses import Own
 from blixt_backend.planes.userspace.clients import Clients
-from blixt_backend.planes.userspace.compile import Entry, Frontend, Plan, compile_view, readable
+from blixt_backend.planes.userspace.compile import Entry, Frontend, Plan, compile_view
 from blixt_backend.planes.userspace.drain import drain
 from blixt_backend.planes.userspace.listener import Listener
 from blixt_backend.planes.userspace.listeners import Listeners
+from blixt_backend.planes.userspace.news import News
 from blixt_backend.planes.userspace.picking import Picker
 from blixt_backend.planes.userspace.room import Room
 from blixt_backend.planes.userspace.table import Table
@@ -32,7 +33,9 @@ log = logging.getLogger(__name__)
 
 #: How soon new addresses of this machine are seen, and what could not listen is tried again.
 LOOK_SECONDS: Final = 5.0
-_COMPILED_AT_ONCE: Final = 64
+#: Services that are changed before connections get their turn.
+_AT_ONCE: Final = 64
+_NO_PLAN: Final[Plan] = {}
 #: Descriptors for everything but connections and flows.
 _OTHER_FILES: Final = 1024
 
@@ -55,6 +58,8 @@ class UserspacePlane(Plane):
         self._own = Own()
         self._table = Table()
         self._desired: Mapping[str, ServiceView] = {}
+        #: Whether the listeners are what the table says.
+        self._in_step = True
         self._following: asyncio.Task[None] | None = None
 
     @classmethod
@@ -75,6 +80,10 @@ class UserspacePlane(Plane):
         )
         self._udp = UdpContext(self._pickers[1], self._flows, settings.udp_idle_seconds)
         self._listeners = Listeners(settings.maps, self._make)
+        self._news = (
+            News("TCP connections", "see --max-connections", self._connections.counts),
+            News("UDP flows", "see --max-flows", self._flows.counts),
+        )
         self._check_open_files()
         self._see(await self._scan())
         self._following = asyncio.create_task(self._follow(), name="userspace-addresses")
@@ -84,14 +93,12 @@ class UserspacePlane(Plane):
             assert self._following is not None, "the plane is not started"
             self._desired = change.desired
             gone = set(self._table.services) - change.desired.keys() if change.resync else change.removed
-            plans: dict[str, Plan] = {path: {} for path in gone}
-            plans |= await self._plans(change.changed)
-            moved = self._table.change(plans)
-            if change.resync:
+            in_step, self._in_step = self._in_step, False
+            await self._change(change.changed, gone)
+            if not in_step:
                 await self._listeners.settle(self._table.entries)
-            else:
-                await self._listeners.change(moved)
-            await self._listeners.retry()
+            self._in_step = True
+            self._listeners.tell()
 
     async def stop(self) -> None:
         """Traffic ends with this process: whoever is connected gets the time to finish."""
@@ -128,15 +135,18 @@ class UserspacePlane(Plane):
             return TcpListener(frontend, entry, self._tcp)
         return UdpListener(frontend, entry, self._udp)
 
-    async def _plans(self, views: Mapping[str, ServiceView]) -> dict[str, Plan]:
-        """Copies the mapping first: it may change while connections get their turn."""
+    async def _change(self, changed: Mapping[str, ServiceView], gone: Collection[str] = ()) -> None:
+        """Some services at a time; those that are gone last, so that an heir finds their frontends there."""
         node_addresses = self._node_addresses()
-        plans: dict[str, Plan] = {}
-        for number, (path, view) in enumerate(list(views.items()), 1):
-            plans[path] = compile_view(view, node_addresses)
-            if number % _COMPILED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return plans
+        # A copy: it may change while connections get their turn.
+        views = list(changed.items())
+        for start in range(0, max(len(views), 1), _AT_ONCE):
+            batch = views[start : start + _AT_ONCE]
+            plans: dict[str, Plan] = {path: compile_view(view, node_addresses) for path, view in batch}
+            if start + _AT_ONCE >= len(views):
+                plans |= dict.fromkeys(gone, _NO_PLAN)
+            await self._listeners.change(self._table.change(plans))
+            await asyncio.sleep(0)
 
     # -- this machine -----------------------------------------------------------------------------------
 
@@ -151,9 +161,8 @@ class UserspacePlane(Plane):
 
     def _see(self, own: Own) -> None:
         self._own = own
-        texts = frozenset(map(readable, (*own.others, *own.loopback)))
         for picker in self._pickers:
-            picker.clients = Clients(self._settings.cluster_cidrs, texts)
+            picker.clients = Clients(self._settings.cluster_cidrs, own.texts)
 
     def _check_open_files(self) -> None:
         settings = self._settings
@@ -169,6 +178,8 @@ class UserspacePlane(Plane):
         """Keep to the machine's addresses as they come and go, and try again what could not listen."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            for news in self._news:
+                news.tell(asyncio.get_running_loop().time())
             try:
                 own = await self._scan()
             except PlaneError as error:
@@ -178,13 +189,14 @@ class UserspacePlane(Plane):
                 await self._follow_once(own)
 
     async def _follow_once(self, own: Own) -> None:
-        if own != self._own:
+        before = self._own
+        if own != before:
             self._see(own)
-            desired = dict(self._desired)
             on_nodes = {
                 path: view
-                for path, view in desired.items()
+                for path, view in dict(self._desired).items()
                 if any(port.node_port for port in view.service.ports)
             }
-            await self._listeners.change(self._table.change(await self._plans(on_nodes)))
-        await self._listeners.retry()
+            await self._change(on_nodes)
+        await self._listeners.retry(own.texts - before.texts)
+        self._listeners.tell()

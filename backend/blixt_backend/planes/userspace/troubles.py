@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -44,27 +45,49 @@ class Troubles:
 
     def __init__(self) -> None:
         self._there: dict[Frontend, Trouble] = {}
-        self._told: set[tuple[str, int]] = set()
+        self._by_place: defaultdict[Place, set[Frontend]] = defaultdict(set)
+        #: By service and reason, how many of its frontends.
+        self._counts: Counter[tuple[str, int]] = Counter()
+        self._new: dict[tuple[str, int], Frontend] = {}
 
     @property
     def there(self) -> Mapping[Frontend, Trouble]:
-        """All that don't listen and should."""
+        """All that don't listen and should, those that have waited longest for a try first."""
         return self._there
+
+    def at(self, place: Place) -> set[Frontend]:
+        """Those that would listen at this place."""
+        return set(self._by_place.get(place, ()))
 
     def clear(self, frontend: Frontend) -> None:
         """It listens, or needn't any more."""
-        self._there.pop(frontend, None)
+        trouble = self._there.pop(frontend, None)
+        if trouble is None:
+            return
+        there = self._by_place[trouble.place]
+        there.discard(frontend)
+        if not there:
+            del self._by_place[trouble.place]
+        key = trouble.service, trouble.number
+        self._counts[key] -= 1
+        if not self._counts[key]:
+            del self._counts[key]
+            self._new.pop(key, None)
 
     def add(self, frontend: Frontend, trouble: Trouble) -> None:
+        """It was tried, and could not listen."""
+        key = trouble.service, trouble.number
+        if not self._counts[key]:
+            self._new[key] = frontend
+        # Counted before the one that it replaces is not, so that the same again is no news.
+        self._counts[key] += 1
+        self.clear(frontend)
         self._there[frontend] = trouble
+        self._by_place[trouble.place].add(frontend)
 
     def tell(self) -> None:
         """Log what is new since the last time."""
-        now: dict[tuple[str, int], Frontend] = {}
-        for frontend, trouble in self._there.items():
-            now.setdefault((trouble.service, trouble.number), frontend)
-        new = [frontend for key, frontend in now.items() if key not in self._told]
-        self._told = set(now)
+        new, self._new = list(self._new.values()), {}
         for frontend in new[:_MOST_LOGGED]:
             trouble = self._there[frontend]
             log.error(
