@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from blixt_backend import cli
+from blixt_backend.planes import registry
 from blixt_fakes.frontend import Frontend
 from blixt_fakes.items import endpoint, service
 
@@ -145,3 +146,10 @@ async def test_it_ends_cleanly_without_a_frontend(tmp_path: Path) -> None:
             code, _ = await ended(process)
         assert code == 0
         assert manager.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_no_planes_option_is_called_as_one_that_all_have(name: str) -> None:
+    own = [word for each in registry.load(name).options() for word in (each.name, *each.opts)]
+    common = {word for each in cli.main.params for word in (each.name, *each.opts)}
+    assert not common.intersection(own)

@@ -18,4 +18,4 @@ class TestUserspace(PlaneSuite):
 
     @classmethod
     def options(cls, lab: Lab) -> Sequence[str]:
-        return ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48", "--drain", "0"]
+        return ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48", "--stop-grace", "0"]

@@ -24,7 +24,7 @@ def test_every_option_is_heard() -> None:
     settings = made(
         "--map", "10.96.0.1=127.0.0.1:0", "--cluster-cidr", "10.244.0.0/16,fd00::/64",
         "--nodeport-addresses", "primary", "--max-connections", "5", "--max-flows", "6",
-        "--connect-timeout", "0.5", "--tcp-idle-timeout", "7", "--udp-idle-timeout", "8", "--drain", "0",
+        "--connect-timeout", "0.5", "--tcp-idle-timeout", "7", "--udp-idle-timeout", "8", "--stop-grace", "0",
     )._settings  # fmt: skip
     assert len(settings.maps) == 1
     assert [str(each) for each in settings.cluster_cidrs] == ["10.244.0.0/16", "fd00::/64"]

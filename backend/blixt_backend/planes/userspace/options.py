@@ -62,7 +62,9 @@ def options() -> list[click.Parameter]:
         _seconds("--tcp-idle-timeout", usual.tcp_idle_seconds, "Until a silent TCP connection is reset."),
         _seconds("--udp-idle-timeout", usual.udp_idle_seconds, "Until a silent UDP flow is forgotten."),
         _seconds(
-            "--drain", usual.drain_seconds, "For open TCP connections to end when the backend is stopped."
+            "--stop-grace",
+            usual.drain_seconds,
+            "For open TCP connections to end when the backend is stopped.",
         ),
     ]
 
@@ -76,7 +78,7 @@ def settings(
     connect_timeout: float,
     tcp_idle_timeout: float,
     udp_idle_timeout: float,
-    drain: float,
+    stop_grace: float,
 ) -> Settings:
     """The options' values, checked. Raises click.UsageError."""
     return Settings(
@@ -88,7 +90,7 @@ def settings(
         connect_seconds=connect_timeout,
         tcp_idle_seconds=tcp_idle_timeout,
         udp_idle_seconds=udp_idle_timeout,
-        drain_seconds=drain,
+        drain_seconds=stop_grace,
     )
 
 
@@ -99,7 +101,7 @@ def _number(name: str, usual: int, text: str) -> click.Option:
 
 
 def _seconds(name: str, usual: float, text: str) -> click.Option:
-    kind = click.FloatRange(0, 7 * 86400, min_open=name != "--drain")
+    kind = click.FloatRange(0, 7 * 86400, min_open=name != "--stop-grace")
     return click.Option([name], metavar="SECONDS", type=kind, default=usual, show_default=True, help=text)
 
 
