@@ -65,7 +65,7 @@ def service_path(path: str) -> str:
     namespace, _, name = path.partition("/")
     if not namespace or not name or "/" in name:
         raise DecodeError("a service's path must be namespace/name")
-    return path
+    return _shared(path)
 
 
 def endpoint_path(path: str) -> tuple[str, str]:

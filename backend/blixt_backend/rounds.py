@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from blixt_api import localv1_pb2 as pb
 from blixt_backend import decode
-from blixt_backend.endpoints import Packed
+from blixt_backend.endpoints import Endpoints, Packed
 from blixt_backend.kinds import Kinds
 from blixt_backend.model import Node, Service
 
@@ -39,13 +39,15 @@ class Round:
     reset: bool = False
     revision: int = 0
     services: dict[str, Service | None] = field(default_factory=dict)
-    #: By service path, then by key.
-    endpoints: dict[str, dict[str, Packed | None]] = field(default_factory=dict)
+    #: By service path; packed where more is said after it, and nothing of it is deleted. See `endpoints_of`.
+    endpoints: dict[str, Endpoints | dict[str, Packed | None]] = field(default_factory=dict)
     #: None: nothing was said of this node, and what was said before counts. So it does once its Node is gone.
     node: Node | None = None
     unreadable: set[str | EndpointPath] = field(default_factory=set)
     problems: list[ItemProblem] = field(default_factory=list)
     kinds: Kinds = field(default_factory=Kinds, compare=False)
+    #: Whose endpoints are spoken of just now.
+    _turned_to: str = field(default="", compare=False)
 
     def add(self, items: Iterable[pb.OpItem]) -> bool:
         """Take in a part of the round; True if its Sync was in it."""
@@ -61,8 +63,14 @@ class Round:
                 return True
         return False
 
+    def endpoints_of(self, service: str) -> Mapping[str, Packed | None]:
+        """What is said of a service's endpoints, by key."""
+        said = self.endpoints.get(service, {})
+        return dict(said.entries()) if isinstance(said, Endpoints) else said
+
     def forget_items(self) -> None:
         """What was said of items: a full set's are as large as the state that they become."""
+        self._turned_to = ""
         for said in (self.services, self.endpoints, self.unreadable):
             said.clear()
 
@@ -91,12 +99,23 @@ class Round:
 
     def _take_endpoint(self, path: str, encoded: bytes | None) -> None:
         service, _, key = path.rpartition("/")
-        said = self.endpoints.get(service)
-        if said is None or not key:
+        said = self.endpoints.get(service) if key and service == self._turned_to else None
+        if not isinstance(said, dict):
             service, key = decode.endpoint_path(path)
-            said = self.endpoints.setdefault(service, {})
+            said = self._turn_to(service)
         try:
             said[key] = None if encoded is None else self.kinds.endpoint(encoded)
         except decode.DecodeError:
             self.unreadable.add((service, key))
             raise
+
+    def _turn_to(self, service: str) -> dict[str, Packed | None]:
+        """Items come service by service, as a rule: those of the last one need less room from now on."""
+        before = self.endpoints.get(self._turned_to)
+        if isinstance(before, dict):
+            entries = [(key, packed) for key, packed in before.items() if packed is not None]
+            if len(entries) == len(before):
+                self.endpoints[self._turned_to] = Endpoints(entries)
+        self._turned_to = service
+        said = self.endpoints[service] = dict(self.endpoints_of(service))
+        return said

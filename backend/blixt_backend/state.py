@@ -56,7 +56,7 @@ class DesiredState:
             del self._services[path]
             yield path
         for path, held in list(self._endpoints.items()):
-            said = received.endpoints.get(path, {})
+            said = received.endpoints_of(path)
             kept = [
                 (key, packed)
                 for key, packed in held.entries()
@@ -78,8 +78,13 @@ class DesiredState:
 
     def _take_endpoints(self, received: Round) -> Iterable[str]:
         for path, said in received.endpoints.items():
+            if isinstance(said, Endpoints) and path not in self._endpoints:
+                self._keep(path, said)
+                yield path
+                continue
             held = dict(self._endpoints.get(path, _NOBODY).entries())
-            entries = {key: packed for key, packed in (held | said).items() if packed is not None}
+            merged = {**held, **received.endpoints_of(path)}
+            entries = {key: packed for key, packed in merged.items() if packed is not None}
             if entries != held:
                 self._keep(path, Endpoints(entries.items()))
                 yield path

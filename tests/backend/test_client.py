@@ -44,7 +44,7 @@ async def test_rounds_come_when_asked_for(methods: tuple[str, ...]) -> None:
             first = await next_round(client)
             assert first.reset
             assert len(first.services) == 11
-            assert first.endpoints["ns/a"].keys() == {"1"}
+            assert first.endpoints_of("ns/a").keys() == {"1"}
             frontend.delete(A1[0])
             second = await next_round(client)
             assert not second.reset
@@ -81,8 +81,8 @@ async def test_kpngs_endpoints_serve_the_cluster(methods: tuple[str, ...], expec
     async with Frontend(methods) as frontend:
         frontend.set(((pb.EndpointsSet, "ns/a/1"), internal), ((pb.EndpointsSet, "ns/a/old"), b""))
         async with watching(frontend) as client:
-            endpoints = (await next_round(client)).endpoints
-    decoded = {key: packed.kind.like.scopes for key, packed in endpoints["ns/a"].items() if packed}
+            endpoints = (await next_round(client)).endpoints_of("ns/a")
+    decoded = {key: packed.kind.like.scopes for key, packed in endpoints.items() if packed}
     assert decoded == {"1": expected, "old": EVERY_SCOPE}
 
 

@@ -23,7 +23,7 @@ def test_only_sync_ends_a_round() -> None:
     assert received.reset
     assert received.services.keys() == {"a/b"}
     assert received.endpoints.keys() == {"a/b"}
-    assert received.endpoints["a/b"].keys() == {"c"}
+    assert received.endpoints_of("a/b").keys() == {"c"}
 
 
 def test_the_last_word_counts() -> None:
@@ -32,6 +32,26 @@ def test_the_last_word_counts() -> None:
     assert received.services["a/b"] is not None
     assert received.services["a/b"].ports[0].port == 81
     assert take(set_op(*old), delete_op(old[0])).services == {"a/b": None}
+
+
+def test_endpoints_may_come_in_any_order() -> None:
+    a1, a2, b1 = endpoint("ns/a/1"), endpoint("ns/a/2"), endpoint("ns/b/1")
+    newer = endpoint("ns/a/1", ip="198.51.100.9")
+    received = take(*(set_op(*item) for item in (a1, b1, a2, b1, newer)), delete_op(a2[0]), set_op(*b1))
+    said = received.endpoints_of("ns/a")
+    assert said.keys() == {"1", "2"}
+    assert said["1"] is not None
+    assert said["1"].addresses == bytes([198, 51, 100, 9])
+    assert said["2"] is None
+    assert received.endpoints_of("ns/b").keys() == {"1"}
+    assert received.endpoints_of("ns/c") == {}
+
+
+def test_an_unusable_endpoint_leaves_what_was_said_of_its_service() -> None:
+    a1, b1 = endpoint("ns/a/1"), endpoint("ns/b/1")
+    received = take(set_op(*a1), set_op(*b1), set_op((pb.EndpointsSet, "ns/a/2"), b"\xff"))
+    assert received.endpoints_of("ns/a").keys() == {"1"}
+    assert received.unreadable == {("ns/a", "2")}
 
 
 def test_a_reset_takes_back_what_came_before_it() -> None:
