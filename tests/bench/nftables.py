@@ -26,6 +26,8 @@ from bench.cluster_objects import ADDRESS_POOL, Cluster, moved_address, node_nam
 from bench.figures import Figure
 from bench.kube_proxy import DEFAULT_MIN_SYNC, QUICK_MIN_SYNC, KubeProxy
 from bench.nft_commits import Commits, MissedError
+from bench.plain_watch import PlainWatch
+from bench.processes import cpu_seconds
 from blixt_control_plane import Place, control_plane
 from blixt_control_plane.place import LOOPBACK
 from blixt_lab import Host, open_lab
@@ -33,7 +35,11 @@ from blixt_lab.daemon import Daemon, script
 
 OURS = "blixt"
 CANDIDATES = (DEFAULT_MIN_SYNC, QUICK_MIN_SYNC, OURS)
-CHANGE, COLD, AGAIN = "one changed endpoint", "cold start", "started again, one endpoint changed meanwhile"
+CHANGE, SENT = "one changed endpoint, from a plain watch's event", "one changed endpoint, from its write"
+COLD, AGAIN = "cold start", "started again, one endpoint changed meanwhile"
+#: What else the machine does stretches the times, and this hardly.
+COLD_CPU = "cold start: CPU time"
+MEASURED = (CHANGE, SENT, COLD, COLD_CPU, AGAIN)
 #: The most of kube-proxy's time that we want to take.
 GOALS = {CHANGE: 1 / 20, COLD: 1 / 2}
 
@@ -62,15 +68,19 @@ class Backend:
         command = [script("blixt-backend"), *arguments, "--cluster-cidr", _PODS]
         self.daemon: Daemon = daemons.started(bed.lab, bed.host, bed.name("backend"), command)
 
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self.daemon.pid)
+
     def end(self) -> None:
         self.daemon.kill9()
         self._bed.host.run("nft", "flush", "ruleset", timeout=_PATIENCE)
 
 
 class Bench:
-    def __init__(self, bed: Bed, commits: Commits, options: Options) -> None:
+    def __init__(self, bed: Bed, commits: Commits, watch: PlainWatch, options: Options) -> None:
         self._bed = bed
         self._commits = commits
+        self._watch = watch
         self._options = options
         self._cluster = Cluster(_NODES, options.endpoints)
         #: Where each service's first endpoint is now.
@@ -134,9 +144,10 @@ class Bench:
         runner = self._start(candidate)
         try:
             yield COLD, self._commits.wait([*self._first.values(), *self._others], _PATIENCE) - began
+            yield COLD_CPU, runner.cpu_seconds()
             time.sleep(2 * _QUIET_SECONDS)  # kube-proxy's IPv6 half, and a second sync
             for number in range(self._options.changes):
-                yield CHANGE, self._change((number * 7919 + self._moves) % services)
+                yield from self._change((number * 7919 + self._moves) % services)
                 time.sleep(_QUIET_SECONDS)
             runner.daemon.kill9()
             self._commits.forget()
@@ -153,11 +164,15 @@ class Bench:
             return Backend(self._bed, self._listen)
         return KubeProxy(self._bed.lab, self._bed.host, self._bed.plane, node_name(0), candidate)
 
-    def _change(self, service: int) -> float:
-        """Seconds from when a change is sent to the API server until it is in force."""
+    def _change(self, service: int) -> Iterator[tuple[str, float]]:
+        """How long a change takes to be in force."""
         self._commits.forget()
+        self._watch.forget()
         began = time.monotonic()
-        return self._commits.wait([self._move(service)], _PATIENCE) - began
+        address = self._move(service)
+        done = self._commits.wait([address], _PATIENCE)
+        yield SENT, done - began
+        yield CHANGE, done - self._watch.wait(f'"{address}"')
 
     def _move(self, service: int) -> str:
         """Give a service's first endpoint an address that none has had; that address."""
@@ -171,12 +186,12 @@ class Bench:
 def _figures(services: int, taken: dict[tuple[str, str], list[float]]) -> Iterator[Figure]:
     for candidate in CANDIDATES:
         subject = f"{_name(candidate)}, {services:,} services"
-        for what in (CHANGE, COLD, AGAIN):
+        for what in MEASURED:
             yield from _summary(subject, what, taken[candidate, what])
     for candidate in CANDIDATES:
         if candidate != OURS:
             subject = f"{OURS} to {_name(candidate)}, {services:,} services: ratio of medians"
-            for what in (CHANGE, COLD, AGAIN):
+            for what in MEASURED:
                 ours, theirs = median(taken[OURS, what]), median(taken[candidate, what])
                 yield Figure(subject, what, "", ours / theirs, GOALS.get(what))
 
@@ -200,8 +215,10 @@ def measure(options: Options) -> Iterator[Figure]:
             prepare(plane, host)
             commits = Commits(host)
             lab.stack.callback(commits.close)
+            watch = PlainWatch(host, plane, slices_path())
+            lab.stack.callback(watch.close)
             bed = Bed(lab, host, plane, Editor(options.endpoints))
-            yield from Bench(bed, commits, options).run()
+            yield from Bench(bed, commits, watch, options).run()
 
 
 def say(text: str) -> None:

@@ -14,8 +14,9 @@ from blixt_backend.planes.nftables.libnftables import Command, Nftables, NftErro
 from blixt_backend.planes.nftables.ruleset import Rules
 from blixt_backend.planes.nftables.state import Needed
 
-#: Elements of one transaction, where it may be several.
-_MOST_ELEMENTS: Final = 20_000
+#: Elements of one transaction, where it may be several: libnftables is slower with longer ones, and looks at
+#: all of the node's chains and sets for each.
+_MOST_ELEMENTS: Final = 4_000
 
 
 class Held(NamedTuple):
