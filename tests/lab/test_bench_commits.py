@@ -51,7 +51,11 @@ def test_addresses_are_seen_whatever_brings_them(node: Host, commits: Commits) -
     nft(node, *TABLE, "add element ip t m { 80 : 10.1.2.3 . 8080 }")
     first = commits.wait(["10.1.2.3"], 10)
     between = time.monotonic()
-    nft(node, "add rule ip t c ip daddr 10.9.9.9 counter", "add rule ip t c meta l4proto tcp dnat to 10.1.2.4:8080")
+    nft(
+        node,
+        "add rule ip t c ip daddr 10.9.9.9 counter",
+        "add rule ip t c meta l4proto tcp dnat to 10.1.2.4:8080",
+    )
     second = commits.wait(["10.1.2.4"], 10)
     assert before < first < between < second < time.monotonic()
     # All of them are there since the later one.
