@@ -66,39 +66,60 @@ static __always_inline int write_answer_network(struct __sk_buff *skb, const str
 	return bpf_skb_store_bytes(skb, NETWORK_OFFSET, &ip, sizeof(ip), 0);
 }
 
-static __always_inline int send_back(struct __sk_buff *skb, int hook)
+/* RFC 9293, 3.10.7.1 */
+static __always_inline void fill_reset(const struct packet *packet, const struct tcphdr *was, struct tcphdr *tcp)
 {
-	return bpf_redirect(skb->ifindex, hook == FROM_NODE ? BPF_F_INGRESS : 0);
+	__u32 payload = packet->network_length - sizeof(network_header) - was->doff * 4;
+
+	tcp->source = was->dest;
+	tcp->dest = was->source;
+	tcp->doff = sizeof(*tcp) / 4;
+	tcp->rst = 1;
+	if (was->ack) {
+		tcp->seq = was->ack_seq;
+	} else {
+		tcp->ack = 1;
+		tcp->ack_seq = bpf_htonl(bpf_ntohl(was->seq) + payload + was->syn + was->fin);
+	}
 }
 
-/* RFC 9293, 3.10.7.1 */
-static __noinline int answer_reset(struct __sk_buff *skb, const struct packet *packet, int hook)
+/*
+ * As long as the packet was, with its options and its payload: the kernel cuts nothing off where a packet has been in a
+ * tunnel. The pseudo header's sum stays.
+ */
+static __always_inline bool reset_in_place(struct __sk_buff *skb, const struct packet *packet, struct tcphdr *was,
+					   struct tcphdr *tcp)
+{
+	const __u32 at = PLAIN_TRANSPORT_OFFSET;
+	__u16 changed;
+
+	if (skb->gso_size)
+		return false;
+	tcp->doff = was->doff;
+	tcp->check = was->check;
+	changed = fold(bpf_csum_diff((__be32 *)was, sizeof(*was), (__be32 *)tcp, sizeof(*tcp), 0));
+	return !swap_macs(skb) &&
+	       !write_answer_network(skb, &packet->flow, IPPROTO_TCP,
+				     packet->network_length - sizeof(network_header)) &&
+	       !bpf_skb_store_bytes(skb, at, tcp, sizeof(*tcp), 0) &&
+	       !bpf_l4_csum_replace(skb, at + __builtin_offsetof(struct tcphdr, check), 0, changed, 0);
+}
+
+static __noinline bool make_reset(struct __sk_buff *skb, const struct packet *packet)
 {
 	const __u32 checksum = PLAIN_TRANSPORT_OFFSET + __builtin_offsetof(struct tcphdr, check);
 	struct tcphdr was, tcp = {};
-	__u32 payload;
 
 	if (!packet || bpf_skb_load_bytes(skb, PLAIN_TRANSPORT_OFFSET, &was, sizeof(was)))
-		return VERDICT_DROP;
-	payload = packet->network_length - sizeof(network_header) - was.doff * 4;
-	tcp.source = was.dest;
-	tcp.dest = was.source;
-	tcp.doff = sizeof(tcp) / 4;
-	tcp.rst = 1;
-	if (was.ack) {
-		tcp.seq = was.ack_seq;
-	} else {
-		tcp.ack = 1;
-		tcp.ack_seq = bpf_htonl(bpf_ntohl(was.seq) + payload + was.syn + was.fin);
-	}
-	if (bpf_skb_change_tail(skb, PLAIN_TRANSPORT_OFFSET + sizeof(tcp), 0) || swap_macs(skb) ||
-	    write_answer_network(skb, &packet->flow, IPPROTO_TCP, sizeof(tcp)) ||
-	    bpf_skb_store_bytes(skb, PLAIN_TRANSPORT_OFFSET, &tcp, sizeof(tcp), 0) ||
-	    bpf_l4_csum_replace(skb, checksum, 0, fold(sum_pseudo_header(&packet->flow, sizeof(tcp), IPPROTO_TCP)),
-				BPF_F_PSEUDO_HDR) ||
-	    bpf_l4_csum_replace(skb, checksum, 0, fold(sum_words(&tcp, sizeof(tcp))), 0))
-		return VERDICT_DROP;
-	return send_back(skb, hook);
+		return false;
+	fill_reset(packet, &was, &tcp);
+	if (bpf_skb_change_tail(skb, PLAIN_TRANSPORT_OFFSET + sizeof(tcp), 0))
+		return packet->arrived_for && reset_in_place(skb, packet, &was, &tcp);
+	return !swap_macs(skb) && !write_answer_network(skb, &packet->flow, IPPROTO_TCP, sizeof(tcp)) &&
+	       !bpf_skb_store_bytes(skb, PLAIN_TRANSPORT_OFFSET, &tcp, sizeof(tcp), 0) &&
+	       !bpf_l4_csum_replace(skb, checksum, 0, fold(sum_pseudo_header(&packet->flow, sizeof(tcp), IPPROTO_TCP)),
+				    BPF_F_PSEUDO_HDR) &&
+	       !bpf_l4_csum_replace(skb, checksum, 0, fold(sum_words(&tcp, sizeof(tcp))), 0);
 }
 
 /* The sum over the quoted transport header as it will leave this node. Fragments are never left to the device. */
@@ -148,7 +169,7 @@ static __always_inline int sum_quoted_network(struct __sk_buff *skb, const struc
 #endif
 
 /* An ICMP error (RFC 792, RFC 4443) that quotes the network header and the begin of the transport header. */
-static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *packet, int hook, __u32 mtu)
+static __noinline bool make_icmp(struct __sk_buff *skb, const struct packet *packet, __u32 mtu)
 {
 	struct icmp_header icmp = {};
 	__u32 quoted;
@@ -156,7 +177,7 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	bool tcp;
 
 	if (!packet)
-		return VERDICT_DROP;
+		return false;
 	tcp = packet->flow.protocol == IPPROTO_TCP;
 	quoted = packet->transport_offset - NETWORK_OFFSET + (tcp ? QUOTED_TCP : QUOTED_UDP);
 	icmp.type = mtu ? ICMP_TOO_BIG : ICMP_UNREACHABLE;
@@ -164,7 +185,7 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	icmp.rest = bpf_htonl(mtu);
 	sum = sum_quoted_transport(skb, packet, tcp) + sum_words(&icmp, sizeof(icmp));
 	if (sum_quoted_network(skb, packet, &sum))
-		return VERDICT_DROP;
+		return false;
 #ifdef BLIXT_IPV6
 	sum += sum_pseudo_header(&packet->flow, sizeof(icmp) + quoted, IPPROTO_ICMPV6);
 #endif
@@ -173,8 +194,22 @@ static __noinline int answer_icmp(struct __sk_buff *skb, const struct packet *pa
 	    bpf_skb_adjust_room(skb, sizeof(network_header) + sizeof(icmp), BPF_ADJ_ROOM_MAC, 0) || swap_macs(skb) ||
 	    write_answer_network(skb, &packet->flow, FAMILY_ICMP, sizeof(icmp) + quoted) ||
 	    bpf_skb_store_bytes(skb, PLAIN_TRANSPORT_OFFSET, &icmp, sizeof(icmp), 0))
+		return false;
+	return true;
+}
+
+/* Back to where it came from; what another node has sent in a tunnel is answered directly. */
+static __always_inline int send_answer(struct __sk_buff *skb, const struct packet *packet, int hook, bool made)
+{
+	struct way way;
+
+	if (!made)
 		return VERDICT_DROP;
-	return send_back(skb, hook);
+	if (hook != FROM_TUNNEL)
+		return bpf_redirect(skb->ifindex, hook == FROM_NODE ? BPF_F_INGRESS : 0);
+	find_way(skb, &packet->flow.destination, &packet->flow.source, &way, hook);
+	send_macs(skb, &way);
+	return send(skb, &way, way.via, hook);
 }
 
 /* A fragment header is all that may stand before the transport header: senders learn their path's MTU by such. */
@@ -194,11 +229,11 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pa
 	if (!answerable(packet))
 		return VERDICT_DROP;
 	if (packet->flow.protocol == IPPROTO_TCP) /* how long a fragment's segment is, is not known */
-		return packet->fragment == FRAGMENT_NONE ? answer_reset(skb, packet, hook) : VERDICT_DROP;
-	return answer_icmp(skb, packet, hook, 0);
+		return send_answer(skb, packet, hook, packet->fragment == FRAGMENT_NONE && make_reset(skb, packet));
+	return send_answer(skb, packet, hook, make_icmp(skb, packet, 0));
 }
 
 static __always_inline int answer_too_big(struct __sk_buff *skb, const struct packet *packet, int hook, __u32 mtu)
 {
-	return answerable(packet) ? answer_icmp(skb, packet, hook, mtu) : VERDICT_DROP;
+	return send_answer(skb, packet, hook, answerable(packet) && make_icmp(skb, packet, mtu));
 }

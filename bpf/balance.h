@@ -2,10 +2,12 @@
 /* The rules of a packet (docs/packet-path.md), in their order, for TC. */
 #pragma once
 
+#include "arrival.h"
 #include "conntrack.h"
 #include "icmp.h"
 #include "later.h"
 #include "opening.h"
+#include "tunnel_error.h"
 #include "unanswered.h"
 #include "vacant.h"
 #include "vlan.h"
@@ -48,7 +50,7 @@ static __always_inline int new_flow(struct __sk_buff *skb, const struct packet *
 	if (old)
 		forget(&packet->flow, old);
 	embryo = bpf_map_lookup_elem(&embryos, &packet->flow);
-	if (embryo)
+	if (embryo && !is_tunnelled(embryo->flags))
 		return answer_by_embryo(skb, packet, embryo, hook);
 	if (opens(packet) || packet->flow.protocol == IPPROTO_UDP)
 		return begin_elsewhere(skb, packet, defined, hook);
@@ -60,6 +62,8 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 {
 	__u32 tick = current_tick();
 
+	if (goes_in_circles(hook, entry->flags))
+		return new_flow(skb, packet, entry, hook);
 	switch (fate_of(packet, entry, tick)) {
 	case FATE_ENDPOINT_GONE:
 		forget(&packet->flow, entry);
@@ -72,8 +76,6 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	}
 	return go_on(skb, packet, entry, tick, hook);
 }
-
-#define LONGEST_HEADERS (MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr))
 
 /* Headers are in the linear part nearly always; where they may not be, fetch them and look again. */
 static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *packet)
@@ -93,22 +95,50 @@ static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *pack
 	return parse((void *)(long)skb->data, (void *)(long)skb->data_end, packet);
 }
 
-static __always_inline int balance(struct __sk_buff *skb, int hook)
+static __always_inline int handle(struct __sk_buff *skb, struct packet *packet, int hook)
 {
 	struct connection *entry;
+	int verdict;
+
+	if (packet->icmp_error) {
+		verdict = translate_tunnel_error(skb, packet, hook);
+		return verdict == NO_TUNNEL_ERROR ? translate_icmp_error(skb, packet, hook) : verdict;
+	}
+	if (packet->ttl <= 1)
+		return VERDICT_NEXT;
+	entry = bpf_map_lookup_elem(&connections, &packet->flow);
+	if (packet->fragment == FRAGMENT_FIRST &&
+	    (entry || find_service(&packet->flow) || bpf_map_lookup_elem(&embryos, &packet->flow)))
+		remember_datagram(packet);
+	return entry ? known_flow(skb, packet, entry, hook) : new_flow(skb, packet, NULL, hook);
+}
+
+/* What may be in a tunnel. */
+static __always_inline int handle_arrived(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 endpoint = arrive(skb);
+	bool parsed;
+
+	if (!endpoint)
+		return VERDICT_NEXT;
+	if (endpoint == NOT_FROM_A_NODE)
+		return drop(DROP_NO_NODE);
+	parsed = parse_skb(skb, packet);
+	packet->arrived_for = endpoint;
+	if (parsed)
+		return handle(skb, packet, FROM_TUNNEL);
+	return packet->fragment == FRAGMENT_LATER ? balance_later_fragment(skb, packet, FROM_TUNNEL) : VERDICT_NEXT;
+}
+
+static __always_inline int balance(struct __sk_buff *skb, int hook)
+{
 	struct packet packet;
 
 	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || is_of_other_network(skb, hook))
 		return VERDICT_NEXT;
-	if (!parse_skb(skb, &packet))
-		return packet.fragment == FRAGMENT_LATER ? balance_later_fragment(skb, &packet, hook) : VERDICT_NEXT;
-	if (packet.icmp_error)
-		return translate_icmp_error(skb, &packet, hook);
-	if (packet.ttl <= 1)
-		return VERDICT_NEXT;
-	entry = bpf_map_lookup_elem(&connections, &packet.flow);
-	if (packet.fragment == FRAGMENT_FIRST &&
-	    (entry || find_service(&packet.flow) || bpf_map_lookup_elem(&embryos, &packet.flow)))
-		remember_datagram(&packet);
-	return entry ? known_flow(skb, &packet, entry, hook) : new_flow(skb, &packet, NULL, hook);
+	if (parse_skb(skb, &packet))
+		return handle(skb, &packet, hook);
+	if (packet.fragment == FRAGMENT_LATER)
+		return balance_later_fragment(skb, &packet, hook);
+	return hook == FROM_NETWORK ? handle_arrived(skb, &packet) : VERDICT_NEXT;
 }

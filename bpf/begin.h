@@ -14,7 +14,8 @@ static __always_inline struct connection *partner_to_reuse(const struct packet *
 	struct flow key;
 
 	if (old->endpoint != choice->endpoint || old->generation != choice->generation ||
-	    (old->flags & CONNECTION_MASQUERADED) || needs_masquerade(&packet->flow, choice, hook))
+	    (old->flags & (CONNECTION_MASQUERADED | CONNECTION_TUNNELLED)) ||
+	    needs_masquerade(&packet->flow, choice, hook) || needs_tunnel(&packet->flow, choice, hook))
 		return NULL;
 	return find_partner(&packet->flow, old, &key);
 }
@@ -77,9 +78,10 @@ static __always_inline int turn_away(struct __sk_buff *skb, const struct packet 
 
 /* All but the way. */
 static __always_inline void begin_embryo(struct pair *pair, const struct packet *packet, const struct choice *choice,
-					 const struct service *service, __u32 tick)
+					 const struct service *service, __u32 tick, int hook)
 {
 	const struct flow *flow = &packet->flow;
+	__u16 tunnelled = needs_tunnel(flow, choice, hook) ? CONNECTION_TUNNELLED : 0;
 
 	pair->partner_key = (struct flow){
 		.source = choice->address,
@@ -98,7 +100,7 @@ static __always_inline void begin_embryo(struct pair *pair, const struct packet 
 		.service = service->id,
 		.born_tick = tick,
 		.seen_tick = tick,
-		.flags = ending(packet, false) | counted_flag(choice),
+		.flags = ending_of(tunnelled, ending(packet, false)) | counted_flag(choice) | tunnelled,
 		.packets = 1,
 		.bytes = packet->length,
 	};
@@ -118,13 +120,37 @@ static __always_inline void grow(const struct packet *packet, struct pair *pair,
 	promote(&packet->flow, pair);
 }
 
+/* By an entry that may not be in `connections`. */
+static __always_inline int send_first(struct __sk_buff *skb, const struct packet *packet,
+				      const struct connection *entry, int hook)
+{
+	return is_tunnelled(entry->flags) ? enter_tunnel(skb, packet, entry, hook) : forward(skb, packet, entry, hook);
+}
+
+/* A function of its own, for its caller's stack. */
+static __noinline int choose_for(const struct packet *packet, const struct service *service, struct choice *choice,
+				 __u64 hash, int hook)
+{
+	if (!packet || !service || !choice)
+		return DROP_NO_ENDPOINT;
+	if (packet->arrived_for)
+		return take_endpoint(packet->arrived_for, choice) ? DROP_NONE : DROP_NO_ENDPOINT;
+	return choose(service, &packet->flow, hook == FROM_NETWORK, hash_for_choice(service, &packet->flow, hash),
+		      current_tick(), choice);
+}
+
+static __always_inline bool keeps_source(const struct flow *flow, const struct choice *choice, int hook)
+{
+	return !needs_masquerade(flow, choice, hook) && !needs_tunnel(flow, choice, hook);
+}
+
 /* `old` is what a connection with the same five-tuple has left, or NULL. */
 static __noinline int open_connection(struct __sk_buff *skb, const struct packet *packet, struct service *service,
 				      struct connection *old, int hook)
 {
 	struct connection *partner = NULL;
 	struct choice choice = {};
-	__u32 tick = current_tick();
+	__u32 mtu, tick = current_tick();
 	enum drop_reason reason;
 	struct pair *pair;
 	__u64 hash;
@@ -132,8 +158,7 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	if (!packet || !service)
 		return VERDICT_NEXT;
 	hash = hash_flow(&packet->flow);
-	reason = choose(service, &packet->flow, hook == FROM_NETWORK, hash_for_choice(service, &packet->flow, hash),
-			tick, &choice);
+	reason = choose_for(packet, service, &choice, hash, hook);
 	if (old && reason == DROP_NONE)
 		partner = partner_to_reuse(packet, old, &choice, hook);
 	if (old && partner) {
@@ -142,7 +167,7 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 		begin_again(partner, service->id, counted_flag(&choice));
 		add_to_load(choice.endpoint, choice.generation, old->flags);
 		count_opened(service->id);
-		return go_on(skb, packet, old, tick, hook);
+		return go_on_translated(skb, packet, old, tick, hook);
 	}
 	if (old)
 		forget(&packet->flow, old);
@@ -151,11 +176,13 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	pair = scratch_pair();
 	if (!pair)
 		return VERDICT_DROP;
-	begin_embryo(pair, packet, &choice, service, tick);
+	begin_embryo(pair, packet, &choice, service, tick, hook);
 	find_way(skb, &packet->flow.source, &choice.address, &pair->embryo.way, hook);
-	if (too_big(skb, packet, &pair->embryo.way) &&
-	    !may_be_cut(packet, !needs_masquerade(&packet->flow, &choice, hook), hook))
-		return tell_too_big(skb, packet, &pair->embryo.way, hook);
+	mtu = mtu_of(&pair->embryo.way, pair->embryo.flags);
+	if (too_big(skb, packet, mtu) && !may_be_cut(packet, keeps_source(&packet->flow, &choice, hook), hook))
+		return tell_too_big(skb, packet, mtu, hook);
+	if (is_tunnelled(pair->embryo.flags) && !tunnel_source(skb, &pair->embryo.way, &pair->tunnel_source))
+		return drop(DROP_NO_MASQUERADE_ADDRESS);
 	reason = record(skb, packet, &choice, pair, hash, hook);
 	if (reason != DROP_NONE)
 		return drop(reason);
@@ -166,5 +193,5 @@ static __noinline int open_connection(struct __sk_buff *skb, const struct packet
 	if (!pair->is_known && packet->flow.protocol == IPPROTO_UDP)
 		add_to_load(choice.endpoint, choice.generation, pair->embryo.flags);
 	grow(packet, pair, tick);
-	return forward(skb, packet, &pair->entry, hook);
+	return send_first(skb, packet, &pair->entry, hook);
 }

@@ -79,6 +79,7 @@ static __always_inline void note_ending(const struct packet *packet, struct conn
 
 	if (!flags)
 		return;
+	flags = ending_of(before, flags);
 	add_ending(entry, flags);
 	partner = find_partner(&packet->flow, entry, &key);
 	if (partner)

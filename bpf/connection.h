@@ -18,6 +18,7 @@ struct pair {
 	struct connection entry;
 	struct connection partner;
 	struct embryo embryo;
+	struct address tunnel_source;
 	__u32 masquerade_device; /* 0: the source is the client's own */
 	bool is_known;           /* the embryo was there before */
 	bool gives_way;          /* the key is taken by a flow that would give it up */
@@ -41,6 +42,18 @@ static __always_inline struct pair *scratch_pair(void)
 static __always_inline bool is_reply(const struct connection *connection)
 {
 	return connection->flags & CONNECTION_REPLY;
+}
+
+static __always_inline bool is_tunnelled(__u32 connection_flags)
+{
+	return connection_flags & CONNECTION_TUNNELLED;
+}
+
+/* Of what goes by a tunnel, the endpoint's FIN is never seen: who comes again by that port after the client's begins anew. */
+static __always_inline __u32 ending_of(__u32 connection_flags, __u32 ending)
+{
+	return is_tunnelled(connection_flags) && (ending & CONNECTION_FIN_CLIENT) ? ending | CONNECTION_FIN_ENDPOINT
+										  : ending;
 }
 
 /* A SYN alone opens a connection; with ACK it is an endpoint's answer to one. */

@@ -57,6 +57,12 @@ static __always_inline bool masquerade_address(__u32 device, struct address *add
 	return true;
 }
 
+/* The address that a tunnel's packets come from, which is told of errors on their way. */
+static __always_inline bool tunnel_source(const struct __sk_buff *skb, const struct way *way, struct address *source)
+{
+	return masquerade_address(way->device, source) || masquerade_address(skb->ifindex, source);
+}
+
 static __always_inline bool is_embryo_of(const struct embryo *embryo, const struct flow *flow)
 {
 	return embryo->source_port == flow->source_port && embryo->destination_port == flow->destination_port &&
@@ -108,7 +114,7 @@ static __always_inline void make_entry(const struct flow *flow, struct pair *pai
 	const struct embryo *embryo = &pair->embryo;
 	struct connection *entry = &pair->entry;
 
-	entry->source = pair->partner_key.destination;
+	entry->source = is_tunnelled(embryo->flags) ? pair->tunnel_source : pair->partner_key.destination;
 	entry->destination = pair->partner_key.source;
 	entry->source_port = pair->partner_key.destination_port;
 	entry->destination_port = pair->partner_key.source_port;
@@ -126,6 +132,8 @@ static __always_inline void make_entry(const struct flow *flow, struct pair *pai
 static __always_inline void make_both(const struct flow *flow, struct pair *pair)
 {
 	make_entry(flow, pair);
+	if (is_tunnelled(pair->embryo.flags))
+		return;
 	make_partner(flow, &pair->entry, pair);
 	/* Seen, so that it can be idle one day, but not in this tick: its way isn't known. */
 	pair->partner.seen_tick = pair->embryo.flags & CONNECTION_ANSWERED ? pair->embryo.seen_tick - 1 : 0;
@@ -136,10 +144,16 @@ static __always_inline void make_both(const struct flow *flow, struct pair *pair
 /* False: there was no room. The partner comes first: without it answers would be taken for another flow's. */
 static __noinline int promote(const struct flow *flow, const struct pair *pair)
 {
-	if (!flow || !pair || bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY))
+	bool alone;
+
+	if (!flow || !pair)
+		return false;
+	alone = is_tunnelled(pair->entry.flags);
+	if (!alone && bpf_map_update_elem(&connections, &pair->partner_key, &pair->partner, BPF_ANY))
 		return false;
 	if (bpf_map_update_elem(&connections, flow, &pair->entry, BPF_ANY)) {
-		bpf_map_delete_elem(&connections, &pair->partner_key);
+		if (!alone)
+			bpf_map_delete_elem(&connections, &pair->partner_key);
 		return false;
 	}
 	bpf_map_delete_elem(&embryos, &pair->partner_key);
@@ -160,7 +174,10 @@ static __always_inline bool shows_life(const struct packet *packet, const struct
 		return true;
 	if (packet->flow.protocol == IPPROTO_UDP)
 		return (embryo->flags & CONNECTION_ANSWERED) || tick - embryo->born_tick > EMBRYO_TICKS;
-	return (embryo->flags & CONNECTION_ANSWERED) && !is_over(embryo->flags) && !(packet->tcp_flags & TCP_SYN);
+	if (is_over(embryo->flags) || (packet->tcp_flags & TCP_SYN))
+		return false;
+	/* Answers of what goes by a tunnel come another way. */
+	return (embryo->flags & CONNECTION_ANSWERED) || (is_tunnelled(embryo->flags) && embryo->packets > 1);
 }
 
 static __always_inline bool embryo_begins_anew(const struct packet *packet, const struct embryo *embryo, __u32 tick)
@@ -188,7 +205,7 @@ static __always_inline struct connection *entry_by_embryo(const struct flow *flo
 	struct embryo *embryo = bpf_map_lookup_elem(&embryos, flow);
 	struct flow client;
 
-	if (embryo) {
+	if (embryo && !is_tunnelled(embryo->flags)) {
 		pair->partner_key = *flow;
 		pair->embryo = *embryo;
 		client = client_of(embryo, flow->protocol);
@@ -196,7 +213,7 @@ static __always_inline struct connection *entry_by_embryo(const struct flow *flo
 		return &pair->partner;
 	}
 	embryo = find_embryo(flow, hash_flow(flow), &pair->partner_key);
-	if (!embryo)
+	if (!embryo || is_tunnelled(embryo->flags))
 		return NULL;
 	pair->embryo = *embryo;
 	make_entry(flow, pair);

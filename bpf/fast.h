@@ -12,7 +12,7 @@ static __always_inline bool is_fast(const struct packet *packet, const struct co
 {
 	__u32 tick = current_tick();
 
-	if (entry->seen_tick != tick || entry->way.via != VIA_DEVICE)
+	if (entry->seen_tick != tick || entry->way.via != VIA_DEVICE || is_tunnelled(entry->flags))
 		return false;
 	if (entry->way.mtu && packet->length > entry->way.mtu)
 		return false;

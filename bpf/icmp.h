@@ -63,11 +63,11 @@ static __always_inline bool find_quoted_transport(struct __sk_buff *skb, struct 
 }
 #endif
 
-static __always_inline bool load_quote(struct __sk_buff *skb, const struct packet *packet, struct quote *quote)
+static __always_inline bool load_quote(struct __sk_buff *skb, __u32 offset, struct quote *quote)
 {
-	if (bpf_skb_load_bytes(skb, QUOTE_OFFSET(packet), &quote->ip, sizeof(quote->ip)))
+	if (bpf_skb_load_bytes(skb, offset, &quote->ip, sizeof(quote->ip)))
 		return false;
-	quote->transport_offset = QUOTE_OFFSET(packet) + sizeof(quote->ip);
+	quote->transport_offset = offset + sizeof(quote->ip);
 	return find_quoted_transport(skb, quote) && !bpf_skb_load_bytes(skb, quote->transport_offset, quote->ports,
 									sizeof(quote->ports) + sizeof(quote->rest));
 }
@@ -163,14 +163,6 @@ static __always_inline void change_icmp_checksum(struct __sk_buff *skb, const st
 	bpf_skb_store_bytes(skb, offset, &checksum, sizeof(checksum), 0);
 }
 
-static __always_inline void send_macs(struct __sk_buff *skb, const struct way *way)
-{
-	if (way->via == VIA_STACK || !knows_macs(way))
-		return;
-	bpf_skb_store_bytes(skb, __builtin_offsetof(struct ethhdr, h_dest), way->to_mac, ETH_ALEN, 0);
-	bpf_skb_store_bytes(skb, __builtin_offsetof(struct ethhdr, h_source), way->from_mac, ETH_ALEN, 0);
-}
-
 static __noinline int translate_icmp_error(struct __sk_buff *skb, const struct packet *packet, int hook)
 {
 	struct quote *quote = scratch_quote();
@@ -182,13 +174,13 @@ static __noinline int translate_icmp_error(struct __sk_buff *skb, const struct p
 	__u16 outer, before;
 	__u64 added;
 
-	if (!packet || !pair || packet->ttl <= 1 || !load_quote(skb, packet, quote) || !answering_flow(quote, &flow) ||
-	    !same_address(&packet->flow.destination, &flow.destination))
+	if (!packet || !pair || packet->ttl <= 1 || !load_quote(skb, QUOTE_OFFSET(packet), quote) ||
+	    !answering_flow(quote, &flow) || !same_address(&packet->flow.destination, &flow.destination))
 		return VERDICT_NEXT;
 	entry = bpf_map_lookup_elem(&connections, &flow);
 	if (!entry)
 		entry = entry_by_embryo(&flow, pair);
-	if (!entry)
+	if (!entry || is_tunnelled(entry->flags))
 		return VERDICT_NEXT;
 	before = fold(bpf_csum_diff(NULL, 0, (__be32 *)quote, QUOTED_HEADERS, 0));
 	change_quote(quote, entry);

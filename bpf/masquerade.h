@@ -17,7 +17,12 @@ const volatile __u32 masquerade_port_count = 28976;
 static __always_inline bool needs_masquerade(const struct flow *flow, const struct choice *choice, int hook)
 {
 	return same_address(&flow->source, &choice->address) ||
-	       (hook == FROM_NETWORK && !(choice->flags & ENDPOINT_LOCAL));
+	       (hook == FROM_NETWORK && !(choice->flags & (ENDPOINT_LOCAL | ENDPOINT_TUNNELLED)));
+}
+
+static __always_inline bool needs_tunnel(const struct flow *flow, const struct choice *choice, int hook)
+{
+	return hook == FROM_NETWORK && (choice->flags & ENDPOINT_TUNNELLED) && !needs_masquerade(flow, choice, hook);
 }
 
 /* UDP has no end but silence, of both sides. `key` is where the endpoint's entry stands. */
@@ -44,7 +49,7 @@ static __always_inline bool is_left(const struct flow *key, const struct connect
 static __always_inline void take_up(struct embryo *embryo, const struct embryo *before)
 {
 	embryo->born_tick = before->born_tick;
-	embryo->flags |= before->flags;
+	embryo->flags |= before->flags & ~CONNECTION_TUNNELLED; /* as it goes from now on */
 	embryo->packets = before->packets;
 	embryo->answers = before->answers;
 	embryo->bytes += before->bytes;

@@ -28,6 +28,7 @@ typedef struct iphdr network_header;
 #define PLAIN_TRANSPORT_OFFSET (NETWORK_OFFSET + sizeof(network_header))
 #define MAX_TRANSPORT_OFFSET (NETWORK_OFFSET + 240)
 #define MAX_EXTENSION_HEADERS 6
+#define LONGEST_HEADERS (MAX_TRANSPORT_OFFSET + sizeof(struct tcphdr))
 
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_DONT_FRAGMENT 0x4000
@@ -74,6 +75,7 @@ struct packet {
 	__be32 datagram;        /* of a fragment: its identification */
 	__u32 length;           /* of the frame from its network header on */
 	__u32 network_length;   /* the same as the network header has it: without a short frame's padding */
+	__u32 arrived_for;      /* the endpoint that another node has chosen for it; 0: it came in no tunnel */
 	__u16 transport_offset; /* from the frame's begin */
 	__u8 ttl;
 	__u8 tcp_flags;
@@ -216,6 +218,17 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 	return true;
 }
 
+/* As `parse`, of a packet of the family that stands behind an Ethernet header's bytes, whatever these are. */
+static __always_inline bool parse_network_packet(const void *data, const void *end, struct packet *packet)
+{
+	int protocol = parse_network(data, end, packet);
+
+	if (protocol < 0)
+		return false;
+	packet->flow.protocol = protocol;
+	return parse_transport(data, end, packet);
+}
+
 /*
  * False: not for us, or a later fragment, of which there is no more to know. Reads nothing but `data` to `end`, so it
  * serves both hooks. `packet` is zeroed but for its length.
@@ -223,14 +236,9 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 static __always_inline bool parse(const void *data, const void *end, struct packet *packet)
 {
 	const struct ethhdr *ethernet = data;
-	int protocol;
 
 	packet->plain = true;
 	if ((void *)(ethernet + 1) > end || ethernet->h_proto != bpf_htons(FAMILY_ETHERTYPE))
 		return false;
-	protocol = parse_network(data, end, packet);
-	if (protocol < 0)
-		return false;
-	packet->flow.protocol = protocol;
-	return parse_transport(data, end, packet);
+	return parse_network_packet(data, end, packet);
 }

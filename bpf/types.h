@@ -101,14 +101,16 @@ struct maglev_head {
 };
 SIZED(struct maglev_head, 64, 64);
 
-#define ENDPOINT_REJECT 0 /* in a slot: refuse the connection; never a real endpoint's index */
+#define ENDPOINT_REJECT 0         /* in a slot: refuse the connection; never a real endpoint's index */
+#define ENDPOINT_LEFT 0xFFFFFFFFU /* one that is not there any more */
 
 enum endpoint_flag {
-	ENDPOINT_LIVE = 1 << 0,     /* unset: the index is free */
-	ENDPOINT_LOCAL = 1 << 1,    /* on this node */
-	ENDPOINT_DRAINING = 1 << 2, /* keeps its connections, gets no new ones */
-	ENDPOINT_SILENT = 1 << 3,   /* answers nobody: UDP flows choose another, TCP may wait */
-	ENDPOINT_COUNTED = 1 << 4,  /* its open connections are counted, for a service by least connections */
+	ENDPOINT_LIVE = 1 << 0,      /* unset: the index is free */
+	ENDPOINT_LOCAL = 1 << 1,     /* on this node */
+	ENDPOINT_DRAINING = 1 << 2,  /* keeps its connections, gets no new ones */
+	ENDPOINT_SILENT = 1 << 3,    /* answers nobody: UDP flows choose another, TCP may wait */
+	ENDPOINT_COUNTED = 1 << 4,   /* its open connections are counted, for a service by least connections */
+	ENDPOINT_TUNNELLED = 1 << 5, /* what comes in from the network goes there as it is, in a tunnel */
 };
 
 /* The index is remembered by connections; the generation tells them when it was given to another endpoint. */
@@ -151,8 +153,9 @@ enum connection_flag {
 	CONNECTION_FIN_CLIENT = 1 << 2,
 	CONNECTION_FIN_ENDPOINT = 1 << 3,
 	CONNECTION_RESET = 1 << 4,
-	CONNECTION_ANSWERED = 1 << 5, /* of an embryo: the endpoint has sent something */
-	CONNECTION_COUNTED = 1 << 6,  /* among its endpoint's open ones, until it is over */
+	CONNECTION_ANSWERED = 1 << 5,  /* of an embryo: the endpoint has sent something */
+	CONNECTION_COUNTED = 1 << 6,   /* among its endpoint's open ones, until it is over */
+	CONNECTION_TUNNELLED = 1 << 7, /* of a client, without a partner: answers go another way */
 	CONNECTION_CLOSED_BY_BOTH = CONNECTION_FIN_CLIENT | CONNECTION_FIN_ENDPOINT,
 };
 
@@ -330,5 +333,7 @@ enum drop_reason {
 	DROP_FRAGMENT,              /* a later fragment of a datagram whose connection or endpoint is gone */
 	DROP_UNDEFINED_PORT,        /* refused: a cluster IP, and no service has that port */
 	DROP_UNALLOCATED,           /* in the range of cluster IPs, and no service has that address */
+	DROP_NO_WAY,                /* nothing leads to the endpoint's node, for what goes there in a tunnel */
+	DROP_NO_NODE,               /* came in a tunnel from an address that is no node's */
 	DROP_REASONS,
 };

@@ -6,25 +6,32 @@
 
 #define NO_EMBRYO (-2) /* no verdict */
 
+static __always_inline bool embryo_keeps_source(const struct embryo *embryo, const struct pair *pair)
+{
+	return !is_tunnelled(embryo->flags) && same_address(&embryo->source, &pair->partner_key.destination);
+}
+
 /* The next packet of a client whose flow is no connection yet. */
 static __always_inline int go_on_unanswered(struct __sk_buff *skb, const struct packet *packet, struct pair *pair,
 					    struct embryo *embryo, int hook)
 {
-	__u32 tick = current_tick();
+	__u32 mtu, tick = current_tick();
 
 	if (embryo->seen_tick != tick) {
 		embryo->seen_tick = tick;
 		find_way(skb, &pair->partner_key.destination, &pair->partner_key.source, &embryo->way, hook);
 	}
-	if (too_big(skb, packet, &embryo->way) &&
-	    !may_be_cut(packet, same_address(&packet->flow.source, &pair->partner_key.destination), hook))
-		return tell_too_big(skb, packet, &embryo->way, hook);
-	embryo->flags |= ending(packet, false);
+	mtu = mtu_of(&embryo->way, embryo->flags);
+	if (too_big(skb, packet, mtu) && !may_be_cut(packet, embryo_keeps_source(embryo, pair), hook))
+		return tell_too_big(skb, packet, mtu, hook);
+	if (is_tunnelled(embryo->flags) && !tunnel_source(skb, &embryo->way, &pair->tunnel_source))
+		return drop(DROP_NO_MASQUERADE_ADDRESS);
+	embryo->flags |= ending_of(embryo->flags, ending(packet, false));
 	add_packet(&embryo->packets, &embryo->bytes, packet->length);
 	pair->embryo = *embryo;
 	grow(packet, pair, tick);
 	count_for_service(pair->embryo.service, false, packet->length);
-	return forward(skb, packet, &pair->entry, hook);
+	return send_first(skb, packet, &pair->entry, hook);
 }
 
 /* NO_EMBRYO: there is no such flow, or not any more. */
@@ -38,7 +45,7 @@ static __noinline int known_embryo(struct __sk_buff *skb, const struct packet *p
 	embryo = find_embryo(&packet->flow, hash_flow(&packet->flow), &pair->partner_key);
 	if (!embryo)
 		return NO_EMBRYO;
-	if (!embryo_begins_anew(packet, embryo, current_tick()))
+	if (!embryo_begins_anew(packet, embryo, current_tick()) && !goes_in_circles(hook, embryo->flags))
 		return go_on_unanswered(skb, packet, pair, embryo, hook);
 	bpf_map_delete_elem(&embryos, &pair->partner_key);
 	return NO_EMBRYO;
@@ -60,8 +67,8 @@ static __noinline int answer_by_embryo(struct __sk_buff *skb, const struct packe
 		return VERDICT_DROP;
 	client = client_of(embryo, packet->flow.protocol);
 	find_way(skb, &client.destination, &client.source, &way, hook);
-	if (too_big(skb, packet, &way))
-		return tell_too_big(skb, packet, &way, hook);
+	if (too_big(skb, packet, way.mtu))
+		return tell_too_big(skb, packet, way.mtu, hook);
 	embryo->flags |= CONNECTION_ANSWERED | ending(packet, true);
 	add_packet(&embryo->answers, &embryo->answer_bytes, packet->length);
 	pair->partner_key = packet->flow;

@@ -12,6 +12,7 @@ enum hook {
 	FROM_NETWORK, /* TC ingress of an uplink */
 	FROM_POD,     /* TC ingress of a pod's device */
 	FROM_NODE,    /* TC egress: born on this node */
+	FROM_TUNNEL,  /* TC ingress of an uplink: another node has chosen the endpoint */
 };
 
 #define VERDICT_NEXT (-1) /* TCX_NEXT, TC_ACT_UNSPEC */
@@ -72,6 +73,14 @@ static __noinline int find_way(struct __sk_buff *skb, const struct address *sour
 	__builtin_memcpy(way->to_mac, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(way->from_mac, fib.smac, ETH_ALEN);
 	return 0;
+}
+
+static __always_inline void send_macs(struct __sk_buff *skb, const struct way *way)
+{
+	if (way->via == VIA_STACK || !knows_macs(way))
+		return;
+	bpf_skb_store_bytes(skb, __builtin_offsetof(struct ethhdr, h_dest), way->to_mac, ETH_ALEN, 0);
+	bpf_skb_store_bytes(skb, __builtin_offsetof(struct ethhdr, h_source), way->from_mac, ETH_ALEN, 0);
 }
 
 static __always_inline int send(struct __sk_buff *skb, const struct way *way, __u32 via, int hook)

@@ -7,8 +7,8 @@ import struct
 from blixt_model.checksum import checksum, ones_sum, pseudo_header
 from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, TCP, TRANSPORT_SIZE
 from blixt_model.parse import ACK, FIN, RST, SYN, Fragment, Packet
-from blixt_model.tables import Changes, Counters, DropReason
-from blixt_model.ways import Circumstances, Outcome, Verdict
+from blixt_model.tables import Changes, Counters, DropReason, Tables
+from blixt_model.ways import Circumstances, Outcome, Verdict, send, way_to
 
 
 def drop(packet: Packet, reason: DropReason, changes: Changes) -> Outcome:
@@ -16,31 +16,35 @@ def drop(packet: Packet, reason: DropReason, changes: Changes) -> Outcome:
     return Outcome(Verdict.DROP, packet.raw, changes)
 
 
-def refuse(packet: Packet, reason: DropReason, service: int, now: Circumstances, changes: Changes) -> Outcome:
+def refuse(
+    packet: Packet, reason: DropReason, service: int, now: Circumstances, tables: Tables, changes: Changes
+) -> Outcome:
     changes.count(service, Counters(refused=1))
-    return _refuse(packet, reason, now, changes)
+    return _refuse(packet, reason, now, tables, changes)
 
 
-def refuse_vacant(packet: Packet, now: Circumstances, changes: Changes) -> Outcome:
+def refuse_vacant(packet: Packet, now: Circumstances, tables: Tables, changes: Changes) -> Outcome:
     """At an address of a service that hasn't this port."""
-    return _refuse(packet, DropReason.UNDEFINED_PORT, now, changes)
+    return _refuse(packet, DropReason.UNDEFINED_PORT, now, tables, changes)
 
 
-def _refuse(packet: Packet, reason: DropReason, now: Circumstances, changes: Changes) -> Outcome:
+def _refuse(
+    packet: Packet, reason: DropReason, now: Circumstances, tables: Tables, changes: Changes
+) -> Outcome:
     changes.drops.append(reason)
     if packet.protocol == TCP:
-        return answer_reset(packet, now, changes)
+        return answer_reset(packet, now, tables, changes)
     kind, code = (3, 3) if packet.family is IPV4 else (1, 4)
-    return _answer_error(packet, kind, code, 0, now, changes)
+    return _answer_error(packet, kind, code, 0, now, tables, changes)
 
 
-def answer_too_big(packet: Packet, mtu: int, now: Circumstances, changes: Changes) -> Outcome:
+def answer_too_big(packet: Packet, mtu: int, now: Circumstances, tables: Tables, changes: Changes) -> Outcome:
     changes.drops.append(DropReason.TOO_BIG)
     kind, code = (3, 4) if packet.family is IPV4 else (2, 0)
-    return _answer_error(packet, kind, code, mtu, now, changes)
+    return _answer_error(packet, kind, code, mtu, now, tables, changes)
 
 
-def answer_reset(packet: Packet, now: Circumstances, changes: Changes) -> Outcome:
+def answer_reset(packet: Packet, now: Circumstances, tables: Tables, changes: Changes) -> Outcome:
     if not _answerable(packet) or packet.fragment is not Fragment.NONE:
         return Outcome(Verdict.DROP, packet.raw, changes)
     sequence, acknowledgement = struct.unpack_from("!II", packet.raw, packet.transport + 4)
@@ -52,7 +56,7 @@ def answer_reset(packet: Packet, now: Circumstances, changes: Changes) -> Outcom
     segment = struct.pack(
         "!HHIIBBHHH", packet.flow.destination_port, packet.flow.source_port, *numbers, 5 << 4, flags, 0, 0, 0
     )
-    return _answer(packet, TCP, segment, 16, now, changes)
+    return _answer(packet, TCP, segment, 16, now, tables, changes)
 
 
 def _payload_bytes(packet: Packet) -> int:
@@ -72,13 +76,13 @@ def _answerable(packet: Packet) -> bool:
 
 
 def _answer_error(
-    packet: Packet, kind: int, code: int, mtu: int, now: Circumstances, changes: Changes
+    packet: Packet, kind: int, code: int, mtu: int, now: Circumstances, tables: Tables, changes: Changes
 ) -> Outcome:
     if not _answerable(packet):
         return Outcome(Verdict.DROP, packet.raw, changes)
     quoted = packet.raw[ETHERNET_SIZE : packet.transport + TRANSPORT_SIZE[packet.protocol]]
     message = struct.pack("!BBHI", kind, code, 0, mtu) + quoted
-    return _answer(packet, packet.family.icmp, message, 2, now, changes, _still_to_come(packet))
+    return _answer(packet, packet.family.icmp, message, 2, now, tables, changes, _still_to_come(packet))
 
 
 def _still_to_come(packet: Packet) -> int:
@@ -112,6 +116,7 @@ def _answer(
     body: bytes,
     checksum_at: int,
     now: Circumstances,
+    tables: Tables,
     changes: Changes,
     more: int = 0,
 ) -> Outcome:
@@ -128,4 +133,6 @@ def _answer(
     else:
         header = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64)
     frame = packet.raw[6:12] + packet.raw[:6] + packet.raw[12:14] + header + source + destination + body
+    if now.arrived_for:
+        return send(frame, way_to(packet.flow.source, now, tables), now, changes)
     return Outcome(Verdict.REDIRECT, frame, changes, now.device)

@@ -12,7 +12,17 @@ from blixt_model.kernel import Kernel, Run
 from blixt_model.network import Network
 from blixt_model.programs import process
 from blixt_model.steps import Sent, Step
-from blixt_model.tables import Connection, Endpoint, Flow, KernelFlow, Opening, Slot, Tables
+from blixt_model.tables import (
+    Arrival,
+    Connection,
+    Endpoint,
+    Flow,
+    KernelFlow,
+    NodeRange,
+    Opening,
+    Slot,
+    Tables,
+)
 from blixt_model.ways import Circumstances, Outcome, Settings
 
 TICK_SHIFT = 30
@@ -103,6 +113,16 @@ class Comparison:
         """These, and no others, are in the kernel's connection tracking."""
         self.tables.kernel_flows, self.tables.kernel_asked = flows, asked
         self.kernel.write_kernel_flows(self.tables)
+
+    def arrive(self, arrivals: dict[Arrival, int]) -> None:
+        """Tunnels of other nodes lead here, and nowhere else."""
+        self.tables.arrivals = arrivals
+        self.kernel.write_arrivals(arrivals)
+
+    def know_nodes(self, *ranges: NodeRange) -> None:
+        """Tunnels come from these, and from nowhere else."""
+        self.tables.node_ranges = frozenset(ranges)
+        self.kernel.write_node_ranges(ranges)
 
     def evict(self, flow: Flow) -> None:
         if flow in self.tables.embryos:

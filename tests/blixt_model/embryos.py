@@ -76,7 +76,8 @@ def shows_life(embryo: Embryo, packet: Packet, tick: int) -> bool:
     answered = bool(embryo.flags & ConnectionFlag.ANSWERED)
     if packet.protocol == UDP:
         return answered or tick - embryo.born_tick > EMBRYO_TICKS
-    return answered and not is_over(embryo.flags) and not packet.tcp_flags & SYN
+    goes_on = bool(embryo.flags & ConnectionFlag.TUNNELLED) and embryo.packets > 1
+    return (answered or goes_on) and not is_over(embryo.flags) and not packet.tcp_flags & SYN
 
 
 def has_grown(embryo: Embryo) -> bool:
@@ -108,7 +109,7 @@ def taken_up(begun: Embryo, before: Embryo) -> Embryo:
     return replace(
         begun,
         born_tick=before.born_tick,
-        flags=begun.flags | before.flags,
+        flags=begun.flags | before.flags & ~ConnectionFlag.TUNNELLED,
         packets=min(before.packets + 1, _MOST_COUNTED),
         answers=before.answers,
         bytes=before.bytes + begun.bytes,
@@ -116,9 +117,10 @@ def taken_up(begun: Embryo, before: Embryo) -> Embryo:
     )
 
 
-def client_s_entry(key: Flow, embryo: Embryo) -> Connection:
+def client_s_entry(key: Flow, embryo: Embryo, tunnel_source: bytes = b"") -> Connection:
+    becomes = partner_of(key)
     return Connection(
-        becomes=partner_of(key),
+        becomes=replace(becomes, source=tunnel_source) if tunnel_source else becomes,
         endpoint=embryo.endpoint,
         generation=embryo.generation,
         service=embryo.service,
@@ -144,9 +146,12 @@ def endpoint_s_entry(embryo: Embryo) -> Connection:
 
 
 def entry_of(flow: Flow, now: Circumstances, tables: Tables) -> Connection | None:
-    """What an entry of `connections` for the flow would be, by its embryo, for those who only look."""
+    """What an entry of `connections` for the flow would be, by its embryo, for those who only look. Not of
+    what goes by a tunnel."""
     embryo = tables.embryos.get(flow)
-    if embryo is not None:
+    if embryo is not None and not embryo.flags & ConnectionFlag.TUNNELLED:
         return endpoint_s_entry(embryo)
     found = find(flow, now, tables)
-    return client_s_entry(*found) if found else None
+    if found is None or found[1].flags & ConnectionFlag.TUNNELLED:
+        return None
+    return client_s_entry(*found)

@@ -9,7 +9,7 @@ from blixt_model import embryos
 from blixt_model.checksum import changed, changed_udp
 from blixt_model.family import CHECKSUM_AT, ICMP_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.parse import FRAGMENT_HEADER, Packet
-from blixt_model.tables import Changes, Flow, Tables, Via, partner_of
+from blixt_model.tables import Changes, ConnectionFlag, Flow, Tables, Via, partner_of
 from blixt_model.translation import read16, replace_checksum, rewrite_network
 from blixt_model.ways import Circumstances, Outcome, Verdict, send, way_to
 
@@ -46,7 +46,13 @@ def translate_error(packet: Packet, now: Circumstances, tables: Tables) -> Outco
 def _translation(flow: Flow, now: Circumstances, tables: Tables) -> Flow | None:
     """What packets of the flow become, whether or not it is a connection."""
     entry = tables.connections.get(flow) or embryos.entry_of(flow, now, tables)
-    return entry.becomes if entry else None
+    return entry.becomes if entry and not entry.flags & ConnectionFlag.TUNNELLED else None
+
+
+def quoted_flow(packet: Packet) -> Flow | None:
+    """Of the TCP or UDP packet that an ICMP error is about."""
+    quoted = _quoted(packet)
+    return quoted.flow if quoted else None
 
 
 def _quoted(packet: Packet) -> _Quoted | None:

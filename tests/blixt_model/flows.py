@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from blixt_model import embryos, loads
 from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refuse_vacant
-from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
+from blixt_model.datagrams import datagram_of, with_ports
+from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.kernel_flows import kernel_answers_with, kernel_has
 from blixt_model.parse import FIN, RST, SYN, Fragment, Packet
@@ -22,7 +23,6 @@ from blixt_model.tables import (
     Connection,
     ConnectionFlag,
     Counters,
-    Datagram,
     DeviceFlag,
     DropReason,
     Embryo,
@@ -45,6 +45,7 @@ from blixt_model.tables import (
     partner_of,
 )
 from blixt_model.translation import translate, translate_addresses
+from blixt_model.tunnels import ending_of, entry_by_tunnel, is_tunnelled, mtu_in, send_by_tunnel, source_of
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, send, way_to
 
 CLOSING_TICKS = 2
@@ -53,7 +54,6 @@ ENDED = CLOSED_BY_BOTH | ConnectionFlag.RESET
 
 
 #: For so long a first fragment is remembered.
-FRAGMENT_TICKS = 30
 
 
 def handle_flow(packet: Packet, now: Circumstances, tables: Tables) -> Outcome:
@@ -119,14 +119,20 @@ class _Handling:
 
     # Rule 2
 
+    def _goes_in_circles(self, flags: int) -> bool:
+        """Another node has sent here what this one, as it has it, would send on to a third."""
+        return bool(self.now.arrived_for) and is_tunnelled(flags)
+
     def _known_flow(self, entry: Connection) -> Outcome:
+        if self._goes_in_circles(entry.flags):
+            return self._new_flow(entry)
         if not entry.is_reply:
             endpoint = self._live_endpoint(entry.endpoint, entry.generation)
             if endpoint is None:
                 if self.packet.protocol == TCP and not self.packet.is_new_tcp:
                     self._forget(entry)
                     self.changes.drops.append(DropReason.ENDPOINT_GONE)
-                    return answer_reset(self.packet, self.now, self.changes)
+                    return answer_reset(self.packet, self.now, self.tables, self.changes)
                 return self._new_flow(entry)
             if self._begins_anew(entry, endpoint):
                 return self._new_flow(entry)
@@ -138,9 +144,9 @@ class _Handling:
         if entry.seen_tick != self.now.tick:
             entry = self._refresh(entry)
         own = not entry.is_reply and entry.becomes.source == self.packet.flow.source
-        way_on = self._usable(entry.way, keeps_source=own)
+        way_on = self._usable(entry.way, entry.flags, keeps_source=own)
         if way_on is None:
-            return answer_too_big(self.packet, entry.way.mtu, self.now, self.changes)
+            return self._too_big(entry.way, entry.flags)
         return self._carry(entry, way_on)
 
     def _may_be_cut(self, *, keeps_source: bool) -> bool:
@@ -176,6 +182,11 @@ class _Handling:
     def _refresh(self, entry: Connection) -> Connection:
         way = way_to(entry.becomes.destination, self.now, self.tables)
         entry = replace(entry, way=way, seen_tick=self.now.tick)
+        if is_tunnelled(entry.flags):
+            source = source_of(way, self.now, self.tables) or entry.becomes.source
+            entry = replace(entry, becomes=replace(entry.becomes, source=source))
+            self.changes.connections[self.packet.flow] = entry
+            return entry
         self.changes.connections[self.packet.flow] = entry
         key = partner_of(entry.becomes)
         if self._connection(key) is None and self._embryo(key) is None:
@@ -193,7 +204,7 @@ class _Handling:
 
     def _carry(self, entry: Connection, way: Way) -> Outcome:
         """Remember, count, translate, send."""
-        flags = self._tcp_flags(is_reply=entry.is_reply)
+        flags = ending_of(entry.flags, self._tcp_flags(is_reply=entry.is_reply))
         self._count(replace(entry, flags=entry.flags | flags))
         partner = own_partner(self.packet.flow, entry, self._connection)
         is_closing = not is_over(entry.flags) and is_over(entry.flags | flags)
@@ -206,7 +217,7 @@ class _Handling:
         client_s = partner if entry.is_reply else entry
         if client_s is not None and is_over(client_s.flags | flags):
             self._count_over(client_s)
-        return self._translated(entry.becomes, way)
+        return self._translated(entry.becomes, way, entry.flags)
 
     def _take_place(self, client: Flow) -> None:
         """Of the connection that was over so many others ago, which goes."""
@@ -223,13 +234,23 @@ class _Handling:
                 self.changes.connections[partner_of(entry.becomes)] = None
             self.changes.connections[going.client] = None
 
-    def _translated(self, becomes: Flow, way: Way) -> Outcome:
+    def _translated(self, becomes: Flow, way: Way, flags: int = 0) -> Outcome:
+        if is_tunnelled(flags):
+            if way.via == Via.STACK:
+                return drop(self.packet, DropReason.NO_WAY, self.changes)
+            return send_by_tunnel(
+                self.packet, becomes.source, becomes.destination, way, self.now, self.changes
+            )
         frame = translate(self.packet, becomes, lower_ttl=way.via != Via.STACK)
         return send(frame, way, self.now, self.changes)
 
-    def _usable(self, way: Way, *, keeps_source: bool) -> Way | None:
+    def _too_big(self, way: Way, flags: int = 0) -> Outcome:
+        mtu = mtu_in(way, flags, self.packet.family)
+        return answer_too_big(self.packet, mtu, self.now, self.tables, self.changes)
+
+    def _usable(self, way: Way, flags: int = 0, *, keeps_source: bool) -> Way | None:
         """What is too big, and may be cut to pieces, goes by the stack; None: it may not."""
-        if fits(self.packet, way.mtu, self.now.gso_size):
+        if fits(self.packet, mtu_in(way, flags, self.packet.family), self.now.gso_size):
             return way
         return Way() if self._may_be_cut(keeps_source=keeps_source) else None
 
@@ -242,23 +263,36 @@ class _Handling:
             return None
         key, embryo = found
         endpoint = self.tables.endpoints[embryo.endpoint]
-        if embryos.begins_anew(embryo, self.packet, endpoint, self.now.tick):
+        circles = self._goes_in_circles(embryo.flags)
+        if circles or embryos.begins_anew(embryo, self.packet, endpoint, self.now.tick):
             self.changes.embryos[key] = None
             return None
         if embryo.seen_tick != self.now.tick:
             way = way_to(key.source, self.now, self.tables)
             embryo = replace(embryo, way=way, seen_tick=self.now.tick)
             self.changes.embryos[key] = embryo
-        own = key.destination == self.packet.flow.source
-        way_on = self._usable(embryo.way, keeps_source=own)
+        own = key.destination == self.packet.flow.source and not is_tunnelled(embryo.flags)
+        way_on = self._usable(embryo.way, embryo.flags, keeps_source=own)
         if way_on is None:
-            return answer_too_big(self.packet, embryo.way.mtu, self.now, self.changes)
+            return self._too_big(embryo.way, embryo.flags)
+        if is_tunnelled(embryo.flags) and source_of(embryo.way, self.now, self.tables) is None:
+            return drop(self.packet, DropReason.NO_MASQUERADE_ADDRESS, self.changes)
         self.changes.embryos[key] = embryo = embryos.with_packet(
-            embryo, self.packet.length, self._tcp_flags(is_reply=False)
+            embryo, self.packet.length, ending_of(embryo.flags, self._tcp_flags(is_reply=False))
         )
         self._grow(key, embryo)
         self.changes.count(embryo.service, Counters(packets_in=1, bytes_in=self.packet.length))
-        return self._translated(partner_of(key), way_on)
+        return self._translated_first(key, embryo, way_on)
+
+    def _translated_first(self, key: Flow, embryo: Embryo, way_on: Way) -> Outcome:
+        becomes = embryos.client_s_entry(key, embryo, self._tunnel_source(embryo)).becomes
+        return self._translated(becomes, way_on, embryo.flags)
+
+    def _tunnel_source(self, embryo: Embryo) -> bytes:
+        """Empty: its packets go by none."""
+        if not is_tunnelled(embryo.flags):
+            return b""
+        return source_of(embryo.way, self.now, self.tables) or b""
 
     def _grow(self, key: Flow, embryo: Embryo) -> None:
         if embryos.shows_life(embryo, self.packet, self.now.tick):
@@ -269,8 +303,11 @@ class _Handling:
         reply = embryos.endpoint_s_entry(embryo)
         if answer_s is not None:
             reply = replace(reply, seen_tick=self.now.tick, way=answer_s)
-        self.changes.connections[key] = reply
-        self.changes.connections[embryo.flow] = opened = embryos.client_s_entry(key, embryo)
+        if not is_tunnelled(embryo.flags):
+            self.changes.connections[key] = reply
+        self.changes.connections[embryo.flow] = opened = embryos.client_s_entry(
+            key, embryo, self._tunnel_source(embryo)
+        )
         self.changes.embryos[key] = None
         if key.protocol == TCP:
             self._count_opened(opened)
@@ -281,7 +318,7 @@ class _Handling:
         way = way_to(becomes.destination, self.now, self.tables)
         way_on = self._usable(way, keeps_source=False)
         if way_on is None:
-            return answer_too_big(self.packet, way.mtu, self.now, self.changes)
+            return self._too_big(way)
         flags = self._tcp_flags(is_reply=True)
         self.changes.embryos[key] = embryo = embryos.with_answer(embryo, self.packet.length, flags)
         if embryos.has_grown(embryo):
@@ -305,54 +342,52 @@ class _Handling:
 
     # Rule 11
 
-    def _datagram(self) -> Datagram:
-        flow = self.packet.flow
-        protocol = flow.protocol if self.packet.family is IPV4 else 0
-        return Datagram(flow.source, flow.destination, self.packet.identification, protocol)
-
     def _remember_first_fragment(self) -> None:
         flow = self.packet.flow
-        self.changes.fragments[self._datagram()] = FirstFragment(
+        self.changes.fragments[datagram_of(self.packet)] = FirstFragment(
             flow.source_port, flow.destination_port, flow.protocol, self.now.tick
         )
 
     def _later_fragment(self) -> Outcome:
-        first = self.tables.fragments.get(self._datagram())
-        if first is None or self.now.tick - first.seen_tick > FRAGMENT_TICKS:
+        packet = with_ports(self.packet, self.now, self.tables)
+        if packet is None:
             return self._next()
-        whose = replace(
-            self.packet.flow,
-            source_port=first.source_port,
-            destination_port=first.destination_port,
-            protocol=first.protocol,
-        )
-        self.packet = replace(self.packet, flow=whose)
-        entry = self._connection(whose)
-        if entry is not None and not (
-            entry.is_reply or self._live_endpoint(entry.endpoint, entry.generation)
+        self.packet = packet
+        entry = self._connection(packet.flow)
+        if entry is not None and (
+            self._goes_in_circles(entry.flags)
+            or not (entry.is_reply or self._live_endpoint(entry.endpoint, entry.generation))
         ):
             return drop(self.packet, DropReason.FRAGMENT, self.changes)
         if entry is None:
             return self._later_fragment_by_embryo()
         if entry.seen_tick != self.now.tick:
             entry = self._refresh(entry)
-        return self._carry_later(entry.becomes, entry.way, lambda: self._count(entry))
+        return self._carry_later(entry, entry.way, lambda: self._count(entry))
 
     def _later_fragment_by_embryo(self) -> Outcome:
         """Nothing of the flow changes."""
-        entry = embryos.entry_of(self.packet.flow, self.now, self.tables)
+        flow = self.packet.flow
+        entry = embryos.entry_of(flow, self.now, self.tables)
+        entry = entry or entry_by_tunnel(flow, self.now, self.tables)
         if entry is None:
             return self._next()
+        if self._goes_in_circles(entry.flags):
+            return drop(self.packet, DropReason.FRAGMENT, self.changes)
         way = way_to(entry.becomes.destination, self.now, self.tables)
         counted = traffic(entry, self.packet)
-        return self._carry_later(entry.becomes, way, lambda: self.changes.count(entry.service, counted))
+        return self._carry_later(entry, way, lambda: self.changes.count(entry.service, counted))
 
-    def _carry_later(self, becomes: Flow, way: Way, count: Callable[[], None]) -> Outcome:
-        if way.mtu and self.packet.length > way.mtu:
-            if self.packet.dont_fragment:
+    def _carry_later(self, entry: Connection, way: Way, count: Callable[[], None]) -> Outcome:
+        tunnelled, becomes = is_tunnelled(entry.flags), entry.becomes
+        mtu = mtu_in(way, entry.flags, self.packet.family)
+        if mtu and self.packet.length > mtu:
+            if self.packet.dont_fragment or tunnelled:
                 return drop(self.packet, DropReason.TOO_BIG, self.changes)
             way = Way()
         count()
+        if tunnelled:
+            return self._translated(becomes, way, entry.flags)
         frame = translate_addresses(self.packet, becomes, lower_ttl=way.via != Via.STACK)
         return send(frame, way, self.now, self.changes)
 
@@ -370,7 +405,28 @@ class _Handling:
         partner = own_partner(self.packet.flow, old, self._connection) if old is not None else None
         if old is not None:
             self._forget(old)
-        from_outside = self.now.hook is Hook.UPLINK_INGRESS
+        flow_hash = hash_of(self.packet.flow, self.now.settings.hash_seed)
+        if self.now.arrived_for:
+            index = self.now.arrived_for
+        else:
+            chosen = self._choose(service, flow_hash)
+            if isinstance(chosen, Outcome):
+                return chosen
+            index = chosen
+        endpoint = self.tables.endpoints.get(index)
+        if endpoint is None or not endpoint.live:
+            return self._refuse(DropReason.NO_ENDPOINT, service)
+        if service.affinity_ticks and not self.now.arrived_for:
+            self.changes.affinities[AffinityKey(service.id, self.packet.flow.source)] = Affinity(
+                index, endpoint.generation, self.now.tick
+            )
+        if old is not None and partner is not None and self._may_reuse(old, index, endpoint):
+            return self._begin_again(service, endpoint, old, partner)
+        return self._connect(service, index, endpoint, flow_hash)
+
+    def _choose(self, service: Service, flow_hash: int) -> int | Outcome:
+        """An endpoint's index, or what becomes of the packet without one."""
+        from_outside = self.now.from_outside
         client = self.packet.flow.source
         if (
             from_outside
@@ -384,7 +440,6 @@ class _Handling:
             if from_outside
             else (service.inside, ServiceFlag.DROP_INSIDE)
         )
-        flow_hash = hash_of(self.packet.flow, self.now.settings.hash_seed)
         if slots.count == 0:
             if service.flags & drop_flag:
                 return drop(self.packet, DropReason.POLICY_LOCAL, self.changes)
@@ -396,16 +451,7 @@ class _Handling:
             if self.packet.protocol == UDP and service.flags & ServiceFlag.DROP_UDP_REJECTS:
                 return drop(self.packet, DropReason.REJECT_SHARE, self.changes)
             return self._refuse(DropReason.REJECT_SHARE, service)
-        endpoint = self.tables.endpoints.get(index)
-        if endpoint is None or not endpoint.live:
-            return self._refuse(DropReason.NO_ENDPOINT, service)
-        if service.affinity_ticks:
-            self.changes.affinities[AffinityKey(service.id, client)] = Affinity(
-                index, endpoint.generation, self.now.tick
-            )
-        if old is not None and partner is not None and self._may_reuse(old, index, endpoint):
-            return self._begin_again(service, endpoint, old, partner)
-        return self._connect(service, index, endpoint, flow_hash)
+        return index
 
     def _may_open(self) -> bool:
         opening = self.tables.opening
@@ -415,12 +461,12 @@ class _Handling:
         if old is not None:
             self._forget(old)
         embryo = self._embryo(self.packet.flow)
-        if embryo is not None:
+        if embryo is not None and not is_tunnelled(embryo.flags):
             return self._answer(embryo)
         if not defined and self._may_open() and (self.packet.protocol == UDP or self.packet.is_new_tcp):
             match self.tables.vacancy(self.packet.flow.destination):
                 case VacancyAnswer.REFUSED:
-                    return refuse_vacant(self.packet, self.now, self.changes)
+                    return refuse_vacant(self.packet, self.now, self.tables, self.changes)
                 case VacancyAnswer.DROPPED:
                     return drop(self.packet, DropReason.UNALLOCATED, self.changes)
         self._forget_service_before()
@@ -462,7 +508,7 @@ class _Handling:
             self.changes.connections[key] = None
 
     def _refuse(self, reason: DropReason, service: Service) -> Outcome:
-        return refuse(self.packet, reason, service.id, self.now, self.changes)
+        return refuse(self.packet, reason, service.id, self.now, self.tables, self.changes)
 
     def _sticky_endpoint(self, service: Service) -> int | None:
         if not service.affinity_ticks:
@@ -475,12 +521,18 @@ class _Handling:
 
     def _masquerades(self, endpoint: Endpoint) -> bool:
         hairpin = endpoint.address == self.packet.flow.source
-        from_outside = self.now.hook is Hook.UPLINK_INGRESS
-        return hairpin or (from_outside and not endpoint.flags & EndpointFlag.LOCAL)
+        reached = endpoint.flags & (EndpointFlag.LOCAL | EndpointFlag.TUNNELLED)
+        return hairpin or (self.now.from_outside and not reached)
+
+    def _goes_by_tunnel(self, endpoint: Endpoint) -> bool:
+        wanted = self.now.from_outside and endpoint.flags & EndpointFlag.TUNNELLED
+        return bool(wanted) and not self._masquerades(endpoint)
 
     def _may_reuse(self, old: Connection, index: int, endpoint: Endpoint) -> bool:
         is_same = (old.endpoint, old.generation) == (index, endpoint.generation)
-        return is_same and not old.flags & ConnectionFlag.MASQUERADED and not self._masquerades(endpoint)
+        otherwise = old.flags & (ConnectionFlag.MASQUERADED | ConnectionFlag.TUNNELLED)
+        needs_more = self._masquerades(endpoint) or self._goes_by_tunnel(endpoint)
+        return is_same and not otherwise and not needs_more
 
     def _begin_again(
         self, service: Service, endpoint: Endpoint, old: Connection, partner: Connection
@@ -506,9 +558,13 @@ class _Handling:
     def _connect(self, service: Service, index: int, endpoint: Endpoint, flow_hash: int) -> Outcome:
         flow = self.packet.flow
         way = way_to(endpoint.address, self.now, self.tables)
-        way_on = self._usable(way, keeps_source=not self._masquerades(endpoint))
+        tunnelled = ConnectionFlag.TUNNELLED.value if self._goes_by_tunnel(endpoint) else 0
+        keeps_source = not tunnelled and not self._masquerades(endpoint)
+        way_on = self._usable(way, tunnelled, keeps_source=keeps_source)
         if way_on is None:
-            return answer_too_big(self.packet, way.mtu, self.now, self.changes)
+            return self._too_big(way, tunnelled)
+        if tunnelled and source_of(way, self.now, self.tables) is None:
+            return drop(self.packet, DropReason.NO_MASQUERADE_ADDRESS, self.changes)
         masquerading, device, source = self._masquerades(endpoint), 0, flow.source
         if masquerading:
             found = self._masquerade_address(way)
@@ -523,7 +579,7 @@ class _Handling:
             born_tick=self.now.tick,
             seen_tick=self.now.tick,
             way=way,
-            flags=self._tcp_flags(is_reply=False) | counted_flag(endpoint),
+            flags=ending_of(tunnelled, self._tcp_flags(is_reply=False)) | counted_flag(endpoint) | tunnelled,
             packets=1,
             bytes=self.packet.length,
         )
@@ -545,7 +601,7 @@ class _Handling:
             taken_up = self._embryo(key)
             assert taken_up is not None
             self._grow(key, taken_up)
-        return self._translated(partner_of(key), way_on)
+        return self._translated_first(key, embryo, way_on)
 
     def _masquerade_address(self, way: Way) -> tuple[int, bytes] | None:
         for ifindex in (way.device, self.now.device):

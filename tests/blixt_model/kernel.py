@@ -29,6 +29,7 @@ from blixt_model.ports import is_closed
 from blixt_model.tables import (
     Affinity,
     AffinityKey,
+    Arrival,
     Closing,
     Counters,
     Datagram,
@@ -39,6 +40,7 @@ from blixt_model.tables import (
     Flow,
     Frontend,
     Load,
+    NodeRange,
     Opening,
     Service,
     Slot,
@@ -63,6 +65,8 @@ _ENTRIES = {
     "source_ranges": 64,
     "vacancies": 64,
     "kernel_asked": 1,
+    "arrivals": 64,
+    "nodes": 8,
 }
 _ARRAYS = ("slots", "maglev", "endpoints", "loads", "counters", "drops", "hints", "closings", "closed")
 #: With the programs that userspace runs.
@@ -203,6 +207,8 @@ class Kernel:
             "drops": (4, 8),
             "opening": (4, 4),
             "kernel_asked": (4, 4),
+            "arrivals": (4 + a, 4),
+            "nodes": (4 + a, 4),
         }
         entries = _ENTRIES.get(name, max(DropReason) + 1)
         return _Table(name, self._object.map_fd(name), *sizes[name], entries)
@@ -237,7 +243,8 @@ class Kernel:
 
     def reset(self, tables: Tables) -> None:
         """Everything of an earlier world goes; `tables`, which have no connections yet, come."""
-        for name in ("connections", "embryos", "affinities", "fragments", "services", "devices"):
+        cleared = ("connections", "embryos", "affinities", "fragments", "services", "devices")
+        for name in cleared:
             self._tables[name].clear()
         self._clear_trie("source_ranges")
         self._clear_trie("vacancies")
@@ -259,6 +266,8 @@ class Kernel:
             self._tables["source_ranges"].write(self.layout.source_range(entry), _index(1))
         for vacancy, answer in tables.vacancies.items():
             self._tables["vacancies"].write(self.layout.vacancy(vacancy), _index(answer))
+        self.write_node_ranges(tables.node_ranges)
+        self.write_arrivals(tables.arrivals)
         self.write_kernel_flows(tables)
         self.write_opening(tables.opening)
 
@@ -280,6 +289,16 @@ class Kernel:
 
     def write_slot(self, index: int, slot: Slot) -> None:
         self._tables["slots"].write(_index(index), self.layout.slot(slot))
+
+    def write_arrivals(self, arrivals: dict[Arrival, int]) -> None:
+        self._tables["arrivals"].clear()
+        for arrival, index in arrivals.items():
+            self._tables["arrivals"].write(_index(arrival.service) + arrival.address, _index(index))
+
+    def write_node_ranges(self, ranges: Iterable[NodeRange]) -> None:
+        self._clear_trie("nodes")
+        for entry in ranges:
+            self._tables["nodes"].write(self.layout.node_range(entry), _index(0))
 
     def write_kernel_flows(self, tables: Tables) -> None:
         conntrack.replace(tables.kernel_flows)

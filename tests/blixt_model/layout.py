@@ -18,6 +18,7 @@ from blixt_model.tables import (
     FirstFragment,
     Flow,
     Frontend,
+    NodeRange,
     Service,
     Slot,
     SourceRange,
@@ -108,6 +109,9 @@ class Layout:
         return self.device_format.pack(device.address, device.flags)
 
     def vacancy(self, entry: Vacancy) -> bytes:
+        return entry.length.to_bytes(4, "little") + entry.address
+
+    def node_range(self, entry: NodeRange) -> bytes:
         return entry.length.to_bytes(4, "little") + entry.address
 
     def source_range(self, entry: SourceRange) -> bytes:

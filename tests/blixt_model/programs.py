@@ -10,6 +10,7 @@ from blixt_model.flows import fits, handle_flow, traffic
 from blixt_model.parse import FIN, RST, SYN, Fragment, Packet, parse
 from blixt_model.tables import Changes, Connection, Tables, Via
 from blixt_model.translation import translate
+from blixt_model.tunnels import arrived, is_tunnelled, translate_tunnel_error
 from blixt_model.ways import Circumstances, Hook, Outcome, Verdict, XdpVerdict
 
 
@@ -20,12 +21,17 @@ def process(raw: bytes, now: Circumstances, tables: Tables) -> Outcome:
         return _fast_path(packet, now, tables) or Outcome(XdpVerdict.PASS, raw)
     if now.hook is Hook.UPLINK_INGRESS and _is_for_another_host(raw, now.mac):
         return Outcome(Verdict.NEXT, raw)
+    if packet is None and (taken := arrived(raw, now, tables)):
+        if isinstance(taken, Outcome):
+            return taken
+        raw, endpoint = taken
+        packet, now = parse(raw, now.family), replace(now, arrived_for=endpoint)
     was_handled = now.hook is Hook.NODE_EGRESS and now.came_in_by in tables.devices
     if packet is None or was_handled:
         return Outcome(Verdict.NEXT, raw)
     if packet.protocol in (TCP, UDP) or packet.fragment is Fragment.LATER:
         return handle_flow(packet, now, tables)
-    return translate_error(packet, now, tables)
+    return translate_tunnel_error(packet, now, tables) or translate_error(packet, now, tables)
 
 
 def _is_for_another_host(raw: bytes, mac: bytes) -> bool:
@@ -42,6 +48,8 @@ def _fast_path(packet: Packet | None, now: Circumstances, tables: Tables) -> Out
     if entry is None or packet.ttl <= 1 or packet.tcp_flags & (SYN | FIN | RST):
         return None
     way = entry.way
+    if is_tunnelled(entry.flags):
+        return None
     if entry.seen_tick != now.tick or way.via != Via.DEVICE or not fits(packet, way.mtu, 0):
         return None
     if not entry.is_reply and not _endpoint_remains(entry, packet.protocol, tables):

@@ -14,10 +14,11 @@ from blixt_model.network import LINKS, mac
 from blixt_model.parse import FRAGMENT_HEADER
 from blixt_model.senders import kernel_s_flow, new_flow, rival_flow
 from blixt_model.tables import Connection, ConnectionFlag, Flow, Tables, partner_of
+from blixt_model.tunnelled import answer_s_flow, encapsulated, error_of_tunnel
 from blixt_model.ways import Hook
 from blixt_model.worlds import World
 
-STEP_BYTES = 32
+STEP_BYTES = 40
 
 SYN, ACK, PSH_ACK, FIN_ACK, RST = 0x02, 0x10, 0x18, 0x11, 0x04
 _BYTES_SHOWN = 120
@@ -50,6 +51,13 @@ Step = Sent | Incident
 
 def make_step(data: bytes, world: World, tables: Tables) -> Step:
     choices = Choices(data)
+    step = _make(choices, world, tables)
+    if isinstance(step, Sent) and step.hook is Hook.UPLINK_INGRESS and choices.below(8) == 7:
+        return replace(step, frame=encapsulated(choices, step.frame, world, tables))
+    return step
+
+
+def _make(choices: Choices, world: World, tables: Tables) -> Step:
     kind = choices.below(32)
     if kind in (13, 14, 15, 16, 17) and tables.embryos:
         return _next_of_embryo(choices, world, tables)
@@ -61,8 +69,11 @@ def make_step(data: bytes, world: World, tables: Tables) -> Step:
             return _direct(choices, world.family, known)
         return _at_hook(choices, _stray(choices, world))
     if kind >= 25 and known:
+        if kind == 25 and (raw := error_of_tunnel(choices, world, tables)):
+            return _at_hook(choices, raw, (Hook.UPLINK_INGRESS,) * 5 + (Hook.POD_INGRESS,))
         key, entry = known[choices.below(256) % len(known)]
-        return _at_hook(choices, _error(choices, world, key, entry.becomes))
+        becomes = answer_s_flow(choices, key, entry.becomes, entry)
+        return _at_hook(choices, _error(choices, world, key, becomes))
     if kind == 24 and tables.fragments:
         return _at_hook(choices, _later_fragment(choices, world.family, tables))
     if kind >= 13 and known:

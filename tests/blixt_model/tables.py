@@ -27,6 +27,7 @@ class EndpointFlag(IntFlag):
     DRAINING = 4
     SILENT = 8
     COUNTED = 16
+    TUNNELLED = 32
 
 
 class DeviceFlag(IntFlag):
@@ -44,6 +45,7 @@ class ConnectionFlag(IntFlag):
     RESET = 16
     ANSWERED = 32
     COUNTED = 64
+    TUNNELLED = 128
 
 
 CLOSED_BY_BOTH = ConnectionFlag.FIN_CLIENT | ConnectionFlag.FIN_ENDPOINT
@@ -77,6 +79,8 @@ class DropReason(IntEnum):
     FRAGMENT = 10
     UNDEFINED_PORT = 11
     UNALLOCATED = 12
+    NO_WAY = 13
+    NO_NODE = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +257,26 @@ class Vacancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where a tunnel leads to, and the service that what is in it is to."""
+
+    service: int
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRange:
+    """A network of `length` bits that nodes' addresses are from."""
+
+    length: int
+    address: bytes
+
+    def has(self, address: bytes) -> bool:
+        rest = len(address) * 8 - self.length
+        return int.from_bytes(address, "big") >> rest == int.from_bytes(self.address, "big") >> rest
+
+
+@dataclass(frozen=True, slots=True)
 class AffinityKey:
     service: int
     client: bytes
@@ -418,9 +442,15 @@ class Tables:
     counters: dict[int, Counters] = field(default_factory=dict)
     drops: dict[DropReason, int] = field(default_factory=dict)
     opening: Opening = Opening.ALL
+    #: -> the index of an endpoint on this node.
+    arrivals: dict[Arrival, int] = field(default_factory=dict)
+    node_ranges: frozenset[NodeRange] = frozenset()
     #: In the kernel's connection tracking; whether the programs ask for new flows there.
     kernel_flows: tuple[KernelFlow, ...] = ()
     kernel_asked: bool = False
+
+    def is_node(self, address: bytes) -> bool:
+        return any(entry.has(address) for entry in self.node_ranges)
 
     def in_source_ranges(self, service: int, client: bytes) -> bool:
         number = int.from_bytes(client, "big")

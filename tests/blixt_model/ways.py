@@ -73,8 +73,15 @@ class Circumstances:
     mac: bytes = bytes(6)
     #: ifindex that the packet came into the node by; 0: born here.
     came_in_by: int = 0
+    #: The endpoint that another node has chosen for what was in a tunnel; 0: it was in none.
+    arrived_for: int = 0
     #: Bytes of payload in a segment of a GSO packet; 0: not one.
     gso_size: int = 0
+
+    @property
+    def from_outside(self) -> bool:
+        """The client is in the network, and this node is the first that its packet comes to."""
+        return self.hook is Hook.UPLINK_INGRESS and not self.arrived_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from blixt_model.maglev import PART
 from blixt_model.network import Network, packed, self_address
 from blixt_model.tables import (
     ENDPOINT_REJECT,
+    Arrival,
     Device,
     DeviceFlag,
     Endpoint,
@@ -18,6 +19,7 @@ from blixt_model.tables import (
     Flow,
     Frontend,
     KernelFlow,
+    NodeRange,
     Service,
     ServiceFlag,
     Slot,
@@ -33,7 +35,7 @@ from blixt_model.tables import (
 
 #: Source ports of clients: some are in the range that is masqueraded to.
 CLIENT_PORTS = (33000, 40001, 40005, 40006, 39999, 1, 65535, 33001)
-WORLD_BYTES = 432
+WORLD_BYTES = 512
 
 _BACKENDS = (
     *("pod", "remote", "other-pod", "narrow", "other-uplink", "silent-pod", "silent"),
@@ -75,6 +77,8 @@ def make_world(data: bytes, family: Family, network: Network) -> World:
         self_address(family),
         network.place(family, "nowhere").address(1),
     )
+    _arrivals(choices, tables)
+    tables.node_ranges = _node_ranges(choices, family, network)
     _source_ranges(choices, tables, family, clients)
     _vacancies(choices, tables, family, frontends)
     _kernel_flows(choices, tables, family, clients, frontends)
@@ -82,12 +86,15 @@ def make_world(data: bytes, family: Family, network: Network) -> World:
 
 
 def _endpoints(choices: Choices, tables: Tables, family: Family, network: Network) -> None:
+    by_tunnel = choices.below(2)
     for index in range(1, choices.one_of((2, 3, 4, ENDPOINTS))):
         place = choices.one_of(_BACKENDS)
         flags: int = _LIVE | (EndpointFlag.LOCAL if place in _LOCAL else 0)
         if choices.rarely(8):
             flags = choices.one_of([0, *(flags | leaving for leaving in _LEAVING)])
         flags |= EndpointFlag.COUNTED if flags and index % 2 else 0
+        if by_tunnel and flags and place not in _LOCAL and not choices.rarely(8):
+            flags |= EndpointFlag.TUNNELLED
         number = 1 if place == "self" else 1 + choices.below(3)
         tables.endpoints[index] = Endpoint(
             address=network.place(family, place).address(number),
@@ -161,6 +168,28 @@ def _maglev(choices: Choices, tables: Tables, first: int) -> SlotRange:
     for slot in range(count):
         tables.maglev[first, slot] = names[slot * 7 % 3]
     return SlotRange(first, count)
+
+
+def _arrivals(choices: Choices, tables: Tables) -> None:
+    """Mostly to endpoints of this node."""
+    for service in tables.services.values():
+        for index, endpoint in tables.endpoints.items():
+            is_local = endpoint.flags & EndpointFlag.LOCAL
+            if choices.below(4) if is_local else choices.rarely(12):
+                tables.arrivals[Arrival(service.id, endpoint.address)] = index
+
+
+def _node_ranges(choices: Choices, family: Family, network: Network) -> frozenset[NodeRange]:
+    """Where tunnels come from, most often."""
+    node = NodeRange(*_range_around(network.place(family, "remote").address(7), choices, family))
+    client = NodeRange(*_range_around(network.place(family, "client").address(1), choices, family))
+    return choices.one_of((*[frozenset({node})] * 5, frozenset({client}), frozenset({node, client})))
+
+
+def _range_around(address: bytes, choices: Choices, family: Family) -> tuple[int, bytes]:
+    length = choices.one_of(_RANGE_LENGTHS[family.version][:3])
+    rest = family.address_size * 8 - length
+    return length, (int.from_bytes(address, "big") >> rest << rest).to_bytes(family.address_size, "big")
 
 
 def _slot(choices: Choices, endpoints: int) -> Slot:

@@ -20,6 +20,7 @@ from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP
 from blixt_model.scapy_check import wrong_checksums
 from blixt_model.steps import STEP_BYTES, Sent
 from blixt_model.tables import DropReason, KeyState, KeyTried
+from blixt_model.tunnels import is_tunnelled
 from blixt_model.ways import Hook, Outcome, Verdict, XdpVerdict
 from blixt_model.worlds import WORLD_BYTES
 
@@ -51,6 +52,7 @@ EVERY_END = {
     *(set(DropReason) - HARDLY_EVER),
     *(("the kernel's", protocol) for protocol in (TCP, UDP)),
     *(("tagged", hook) for hook in Hook),
+    *(("tunnel", what) for what in ("in", "out", "error", "connection")),
 }
 EVERY_KEY = {
     KeyTried(protocol, masquerading, state)
@@ -72,6 +74,7 @@ def test_kernel_and_model_agree(
 
     def on_outcome(sent: Sent, outcome: Outcome) -> None:
         seen.update([(sent.hook, outcome.verdict), *outcome.changes.drops, *outcome.changes.keys])
+        seen.update(ends_of_tunnels(sent, outcome))
         if outcome.changes.left_to_kernel:
             seen["the kernel's", outcome.changes.left_to_kernel.protocol] += 1
         if sent.frame[ETHERNET_SIZE - 2 : ETHERNET_SIZE] in TAGGED:
@@ -98,6 +101,21 @@ def test_kernel_and_model_agree(
     compared[f"IPv{version} packets compared (verdict, bytes, tables)"] = comparison.packets
     compared[f"IPv{version} packets verified by scapy"] = seen["scapy"]
     assert seen.keys() >= expected, expected - seen.keys()
+
+
+def ends_of_tunnels(sent: Sent, outcome: Outcome) -> list[tuple[str, str]]:
+    """What has been put into one, taken out, or told of one's way; and connections by one."""
+    found = []
+    header = 20 if sent.frame[12:14] == b"\x08\x00" else 40
+    protocol = sent.frame[23 if header == 20 else 20] if len(sent.frame) > 23 else 0
+    longer = len(outcome.packet) - len(sent.frame)
+    if longer == header and outcome.verdict is Verdict.REDIRECT:
+        found.append(("tunnel", "in"))
+    if longer == -header and outcome.verdict is Verdict.REDIRECT:
+        found.append(("tunnel", "out" if protocol in (4, 41) else "error"))
+    if any(entry and is_tunnelled(entry.flags) for entry in outcome.changes.connections.values()):
+        found.append(("tunnel", "connection"))
+    return found
 
 
 def expected_of(packets: int) -> set[object]:

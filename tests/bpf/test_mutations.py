@@ -55,23 +55,32 @@ MUTATIONS = (
     Mutation("datagram-of-any-protocol", "fragment.h", "ADDRESS_WORDS == 1 ?", "0 ?"),
     Mutation("datagram-longer", "fragment.h", "FRAGMENT_TICKS 30", "FRAGMENT_TICKS 31"),
     Mutation("datagram-kept", "fragment.h", "&key, &flow, BPF_ANY", "&key, &flow, BPF_NOEXIST"),
-    Mutation("datagram-of-a-known-flow", "balance.h", "(entry || find_service(&packet.flow) ||", "(entry ||"),
+    Mutation(
+        "datagram-of-a-known-flow", "balance.h", "(entry || find_service(&packet->flow) ||", "(entry ||"
+    ),
     Mutation(
         "later-to-any-endpoint",
         "later.h",
-        "return !is_reply(entry) && !same_endpoint(entry->endpoint, entry->generation);",
-        "return false;",
+        "return (!is_reply(entry) && !same_endpoint(entry->endpoint, entry->generation)) ||",
+        "return",
     ),
-    Mutation("later-never-too-big", "later.h", "if (cut && packet->dont_fragment)", "if (false)"),
-    Mutation("later-with-an-old-way", "later.h", "entry->seen_tick != tick && !is_orphan(entry)", "false"),
+    Mutation(
+        "later-never-too-big",
+        "later.h",
+        "if (cut && (packet->dont_fragment || is_tunnelled(entry->flags)))",
+        "if (false)",
+    ),
+    Mutation(
+        "later-with-an-old-way", "later.h", "entry->seen_tick != tick && !ends_here(entry, hook)", "false"
+    ),
     Mutation("later-s-hop", "fragment.h", "bool hop = via != VIA_STACK;", "bool hop = true;"),
     Mutation(
         "fragment-reset",
         "answer.h",
-        "packet->fragment == FRAGMENT_NONE ? answer_reset",
-        "true ? answer_reset",
+        "packet->fragment == FRAGMENT_NONE && make_reset",
+        "make_reset",
     ),
-    Mutation("short-ttl-goes-on", "balance.h", "packet.ttl <= 1", "packet.ttl < 1"),
+    Mutation("short-ttl-goes-on", "balance.h", "packet->ttl <= 1", "packet->ttl < 1"),
     Mutation(
         "generation-not-checked", "endpoint.h", "endpoint && endpoint->generation == generation", "endpoint"
     ),
@@ -110,8 +119,8 @@ MUTATIONS = (
         "fold(sum + (__u16)~fold((__u32)from->source_port + from->destination_port))",
         "fold((__u16)~sum + fold((__u32)from->source_port + from->destination_port))",
     ),
-    Mutation("size-off-by-one", "carry.h", "packet->length <= way->mtu", "packet->length < way->mtu"),
-    Mutation("gso-always-fits", "carry.h", " || headers + skb->gso_size > way->mtu", ""),
+    Mutation("size-off-by-one", "carry.h", "packet->length <= mtu", "packet->length < mtu"),
+    Mutation("gso-always-fits", "carry.h", " || headers + skb->gso_size > mtu", ""),
     Mutation("kernel-never-asked", "conntrack.h", "return asked && *asked;", "return false;"),
     Mutation("kernel-always-asked", "conntrack.h", "return asked && *asked;", "return true;"),
     Mutation(
@@ -138,6 +147,55 @@ MUTATIONS = (
         "if (kernel_answers_with(skb, &pair->partner_key))",
         "if (false)",
     ),
+    Mutation("tunnel-without-room", "carry.h", "return way->mtu - TUNNEL_HEADER;", "return way->mtu;"),
+    Mutation("tunnel-s-ecn", "tunnel.h", "DSCP_MASK 0xfc", "DSCP_MASK 0xff"),
+    Mutation("tunnel-may-be-cut", "tunnel.h", "bpf_htons(IPV4_DONT_FRAGMENT)", "0"),
+    Mutation(
+        "tunnel-s-padding",
+        "tunnel.h",
+        "packet->length : packet->network_length",
+        "packet->length : packet->length",
+    ),
+    Mutation(
+        "connection-by-one-packet",
+        "embryo.h",
+        "is_tunnelled(embryo->flags) && embryo->packets > 1",
+        "is_tunnelled(embryo->flags)",
+    ),
+    Mutation(
+        "a-partner-for-a-tunnel", "embryo.h", "alone = is_tunnelled(pair->entry.flags);", "alone = false;"
+    ),
+    Mutation("tunnel-never-ends", "connection.h", "(ending & CONNECTION_FIN_CLIENT) ?", "false ?"),
+    Mutation("tunnel-s-source-stays", "carry.h", "tunnel_source(skb, &entry->way, &entry->source);", ";"),
+    Mutation("any-service-s-endpoint", "arrival.h", ".service = service->id,", ".service = 1,"),
+    Mutation("anybody-s-tunnel", "arrival.h", "endpoint && !bpf_map_lookup_elem(&nodes, &sender)", "false"),
+    Mutation("any-tunnel-s-end", "arrival.h", "same_address(&entry->destination, tunnel_end);", "true;"),
+    Mutation(
+        "fragments-of-tunnels",
+        "arrival.h",
+        "IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS",
+        "IPV4_FRAGMENT_OFFSET",
+    ),
+    Mutation("tunnels-chosen-again", "begin.h", "if (packet->arrived_for)\n", "if (false)\n"),
+    Mutation(
+        "in-circles",
+        "tunnel.h",
+        "return hook == FROM_TUNNEL && is_tunnelled",
+        "return false && is_tunnelled",
+    ),
+    Mutation("answered-by-the-other-node", "answer.h", "if (hook != FROM_TUNNEL)", "if (true)"),
+    Mutation(
+        "too-big-for-any-tunnel", "tunnel_error.h", "!same_address(&entry->destination, &tunnel_end)", "false"
+    ),
+    Mutation("tunnel-s-own-mtu", "tunnel_error.h", "mtu - TUNNEL_HEADER;", "mtu;"),
+    Mutation(
+        "tunnel-error-s-checksum",
+        "tunnel_error.h",
+        "length - TUNNEL_HEADER) + (__u16)",
+        "length) + (__u16)",
+        IPV6,
+    ),
+    Mutation("xdp-takes-tunnelled", "fast.h", " || is_tunnelled(entry->flags)", ""),
     Mutation("hash-constant", "hash.h", "0x9E3779B97F4A7C15ULL", "0x9E3779B97F4A7C17ULL"),
     Mutation("slot-and-alias", "choose.h", "slot->endpoint : slot->alias", "slot->alias : slot->endpoint"),
     Mutation(
@@ -240,12 +298,12 @@ MUTATIONS = (
     ),
     Mutation("reused-for-another-endpoint", "begin.h", "old->endpoint != choice->endpoint ||", ""),
     Mutation("reused-for-another-generation", "begin.h", " || old->generation != choice->generation", ""),
-    Mutation("reused-though-masqueraded", "begin.h", "(old->flags & CONNECTION_MASQUERADED) || ", ""),
+    Mutation("reused-though-masqueraded", "begin.h", "CONNECTION_MASQUERADED | CONNECTION_TUNNELLED)", "0)"),
     Mutation(
         "reused-instead-of-masquerading",
         "begin.h",
-        " || needs_masquerade(&packet->flow, choice, hook))",
-        ")",
+        "needs_masquerade(&packet->flow, choice, hook) || needs_tunnel(&packet->flow, choice, hook))",
+        "false)",
     ),
     Mutation(
         "kept-where-not-reused",
@@ -277,8 +335,8 @@ MUTATIONS = (
         "return false;",
     ),
     Mutation("promoted-by-the-answer", "embryo.h", "return embryo->packets >=", "return embryo->answers ||"),
-    Mutation("syn-shows-life", "embryo.h", " && !(packet->tcp_flags & TCP_SYN);", ";"),
-    Mutation("reset-shows-life", "embryo.h", "!is_over(embryo->flags) && !(packet", "!(packet"),
+    Mutation("syn-shows-life", "embryo.h", " || (packet->tcp_flags & TCP_SYN))", ")"),
+    Mutation("reset-shows-life", "embryo.h", "is_over(embryo->flags) || (packet->tcp", "(packet->tcp"),
     Mutation("udp-unanswered-sooner", "embryo.h", "EMBRYO_TICKS 2 ", "EMBRYO_TICKS 1 "),
     Mutation("udp-unanswered-later", "embryo.h", "EMBRYO_TICKS 2 ", "EMBRYO_TICKS 3 "),
     Mutation(
@@ -333,7 +391,7 @@ MUTATIONS = (
     Mutation("udp-zero", "translate.h", "IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0", "IPPROTO_UDP ? 0 : 0"),
     Mutation("macs-mixed-up", "translate.h", "h_source, way->from_mac", "h_source, way->to_mac"),
     Mutation("device-s-mtu", "way.h", "fib.tot_len = 1;", "fib.tot_len = 0;"),
-    Mutation("reset-forgets-fin", "answer.h", "payload + was.syn + was.fin", "payload + was.syn"),
+    Mutation("reset-forgets-fin", "answer.h", "payload + was->syn + was->fin", "payload + was->syn"),
     Mutation("answer-s-ttl", "answer.h", "ANSWER_TTL 64", "ANSWER_TTL 63"),
     Mutation("quoted-checksum", "icmp.h", "added += change_quoted_checksum(", "change_quoted_checksum("),
     Mutation(

@@ -23,9 +23,9 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from blixt_model.checksum import ones_sum, pseudo_header
+from blixt_model.datagrams import FRAGMENT_TICKS
 from blixt_model.family import IPV4
 from blixt_model.family import UDP as UDP_NUMBER
-from blixt_model.flows import FRAGMENT_TICKS
 from blixt_model.network import packed
 from blixt_model.scene import (
     EMPTY,

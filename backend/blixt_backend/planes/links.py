@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from blixt_backend import rtnetlink
 from blixt_backend.model import PackedAddress
@@ -21,8 +22,8 @@ _IFA_F_SECONDARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 
 class Link:
     """An interface as the kernel describes it. `kind` is IFLA_INFO_KIND, empty for hardware.
 
-    `addresses` are its global ones, of each family the oldest first, without temporary and unusable ones.
-    `trunk`: of a VLAN device, the ifindex of the one that carries it; else 0.
+    `addresses` are its global ones, of each family the oldest first, without temporary and unusable ones;
+    `networks` are what they are in. `trunk`: of a VLAN device, the ifindex of what carries it; else 0.
     """
 
     ifindex: int
@@ -31,6 +32,7 @@ class Link:
     peer_elsewhere: bool = False
     addresses: tuple[PackedAddress, ...] = ()
     trunk: int = 0
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @property
     def is_vlan(self) -> bool:
@@ -54,10 +56,13 @@ def unmatched(links: Sequence[Link], patterns: Sequence[str]) -> list[str]:
 def scan() -> list[Link]:
     """All interfaces of this network namespace. Blocks: call it in a thread. Raises OSError."""
     addresses: dict[int, list[tuple[bool, PackedAddress]]] = {}
+    networks: dict[int, list[IPv4Network | IPv6Network]] = {}
     for entry in rtnetlink.addresses():
         found = _usable_address(entry)
         if found is not None:
             addresses.setdefault(entry.ifindex, []).append(found)
+            network = ip_network((bytes(entry.address), entry.prefix_length), strict=False)
+            networks.setdefault(entry.ifindex, []).append(network)
     return [
         Link(
             ifindex=link.ifindex,
@@ -66,6 +71,7 @@ def scan() -> list[Link]:
             peer_elsewhere=link.peer_elsewhere,
             addresses=_oldest_first(addresses.get(link.ifindex, ())),
             trunk=link.on if link.kind == _VLAN else 0,
+            networks=tuple(dict.fromkeys(networks.get(link.ifindex, ()))),
         )
         for link in rtnetlink.links()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -316,3 +317,24 @@ def test_shares_follow_groups(members: list[tuple[int, int, bool]]) -> None:
         choice: Fraction(weight, sum(weights)) for choice, weight in zip(slots.choices, weights, strict=True)
     }
     assert got == {choice: share for choice, share in wanted.items() if share}
+
+
+def test_endpoints_of_other_nodes_are_reached_by_tunnels_where_that_is_asked_for() -> None:
+    endpoints = (endpoint("10.0.0.1"), endpoint("10.0.0.2", local=True))
+    (plan,) = compile_view(ServiceView(service(), endpoints), IPV4, [], by_tunnel=True)
+    tunnelled = LIVE | EndpointFlag.TUNNELLED
+    assert plan.endpoints == {identity("10.0.0.1"): tunnelled, identity("10.0.0.2"): LIVE | LOCAL}
+    assert plan.ambiguous == frozenset()
+
+
+def test_a_tunnel_can_t_tell_endpoints_with_one_address_apart() -> None:
+    """A route to two backends with the same pod, by two ports."""
+    first, other = endpoint("10.0.0.1"), endpoint("10.0.0.2")
+    second = replace(first, port_overrides=(("http", 9090),), group=1)
+    (plan,) = compile_view(ServiceView(service(), (first, second, other)), IPV4, [], by_tunnel=True)
+    assert plan.endpoints == {
+        identity("10.0.0.1"): LIVE,
+        identity("10.0.0.1", 9090): LIVE,
+        identity("10.0.0.2"): LIVE | EndpointFlag.TUNNELLED,
+    }
+    assert plan.ambiguous == {ip("10.0.0.1")}

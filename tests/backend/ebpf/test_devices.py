@@ -38,6 +38,14 @@ def test_uplinks_and_pods_are_told_apart() -> None:
     assert choice.node_addresses == (*ETH0.addresses, *ETH1.addresses)
 
 
+def test_nodes_are_in_the_uplinks_networks() -> None:
+    own, other = ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/64")
+    uplink, pod = Link(2, "eth0", networks=(own, other)), Link(7, "veth1", networks=(own,))
+    second = Link(3, "eth1", networks=(other,))
+    assert choose([uplink, second, pod], ["eth*"], ["veth*"]).networks == (own, other)
+    assert choose([second, pod], ["eth*"], ["veth*"]).networks == (other,)
+
+
 def test_an_uplink_is_no_pod_even_if_both_patterns_match() -> None:
     veth = Link(2, "veth0", "veth", peer_elsewhere=True, addresses=(ip("192.0.2.1"),))
     choice = choose([veth], ["veth0"], ["veth*"])

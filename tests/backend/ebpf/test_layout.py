@@ -28,6 +28,8 @@ STRUCTURES = [
     "device",
     "source_range",
     "vacancy",
+    "arrival",
+    "node_range",
     "affinity_key",
     "affinity",
     "service_counters",
@@ -106,8 +108,8 @@ def test_flags_and_reasons_have_the_header_s_values() -> None:
     assert set(layout.DROP_WORDS) == set(layout.DropReason) - {layout.DropReason.NONE}
 
 
-#: What version 2 lays out: the digest of all objects' pinned maps' rows.
-FINGERPRINT = "43fb8ac5839069e2"
+#: What version 3 lays out: the digest of all objects' pinned maps' rows.
+FINGERPRINT = "d5c79d8a36608777"
 
 
 def test_a_layout_that_changes_gets_another_version() -> None:
@@ -122,6 +124,6 @@ def test_a_layout_that_changes_gets_another_version() -> None:
                 digest.update(repr((name, opened.map_type(name), btf.shape(key), btf.shape(value))).encode())
         finally:
             opened.close()
-    assert (layout.LAYOUT_VERSION, digest.hexdigest()[:16]) == (2, FINGERPRINT), (
+    assert (layout.LAYOUT_VERSION, digest.hexdigest()[:16]) == (3, FINGERPRINT), (
         "rows look different: count LAYOUT_VERSION up, and write both down here"
     )

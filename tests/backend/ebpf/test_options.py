@@ -9,7 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from blixt_backend.planes.base import NodeIdentity
-from blixt_backend.planes.ebpf.options import PortRange, Settings, SocketMode, XdpMode, options, settings
+from blixt_backend.planes.ebpf import nodes
+from blixt_backend.planes.ebpf.options import (
+    Forwarding,
+    PortRange,
+    Settings,
+    SocketMode,
+    XdpMode,
+    options,
+    settings,
+)
 from blixt_backend.planes.ebpf.plane import EbpfPlane
 from blixt_backend.planes.ebpf.sizes import Sizes
 from blixt_backend.planes.nodeports import parse
@@ -35,7 +44,8 @@ def test_every_option_counts() -> None:
     more = "--max-endpoints 2 --max-connections 3 --max-embryos 4 --masquerade-ports 5000-5999"
     sockets = "--socket-lb on --cgroup /c"
     ranges = "--nodeport-addresses 10.0.0.0/8,fd00::/8 --nodeport-addresses 192.0.2.0/24"
-    found = parsed(*given.split(), *more.split(), *sockets.split(), *ranges.split())
+    tunnels = "--forwarding dsr --node-ranges 192.0.2.0/24,fd00::/64 --node-ranges 198.51.100.7"
+    found = parsed(*given.split(), *more.split(), *sockets.split(), *ranges.split(), *tunnels.split())
     assert found == Settings(
         interfaces=("eth0", "ens*"),
         pod_interfaces=("x*",),
@@ -44,6 +54,8 @@ def test_every_option_counts() -> None:
         pin_root=Path("rel").absolute(),
         sizes=Sizes(1, 2, 3, 4),
         masquerade_ports=PortRange(5000, 1000),
+        forwarding=Forwarding.DSR,
+        node_ranges=nodes.parse(["192.0.2.0/24", "fd00::/64", "198.51.100.7"]),
         socket_lb=SocketMode.ON,
         cgroup=Path("/c"),
     )
@@ -61,6 +73,11 @@ def test_a_range_that_is_none_is_bad_usage(text: str) -> None:
 def test_other_values_that_cannot_be(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.UsageError):
         parsed(*arguments)
+
+
+def test_nodes_of_no_range_are_bad_usage() -> None:
+    with pytest.raises(click.UsageError, match="'node1' is no range"):
+        parsed("--node-ranges", "node1")
 
 
 def test_node_ports_of_no_range_are_bad_usage() -> None:

@@ -66,6 +66,7 @@ def make_maps(layout: Layout, entries: int = 4096) -> ServiceMaps:
         ),
         "counters": made(PERCPU_ARRAY, "counters", 4, 48),
         "unfit": made(ARRAY, "unfit", 4, 4, 1),
+        "arrivals": made(HASH, "arrivals", layout.arrival.size, 4, 2 * entries, BPF_F_NO_PREALLOC),
         "kernel_asked": made(ARRAY, "kernel_asked", 4, 4, 1),
         "names": made(HASH, "names", 4, NAME_BYTES, entries, BPF_F_NO_PREALLOC),
     }
@@ -134,6 +135,10 @@ class Kernel:
         for key, _ in maps.maps["source_ranges"].items():
             length, service = int.from_bytes(key[:4], "little"), int.from_bytes(key[4:8], "big")
             self.ranges.setdefault(service, set()).add((length - 32, key[8:]))
+        self.arrivals = {
+            (int.from_bytes(key[:4], "little"), key[4:]): int.from_bytes(index, "little")
+            for key, index in maps.maps["arrivals"].items()
+        }
         self.names = {
             int.from_bytes(key, "little"): value.rstrip(b"\0").decode()
             for key, value in maps.maps["names"].items()
@@ -255,6 +260,19 @@ def shares_of(view: ServiceView, port: PortMapping, size: int, scope: Scope) -> 
     return found
 
 
+def expected_arrivals(kernel: Kernel) -> dict[tuple[int, bytes], int]:
+    """Endpoints of this node, under each id of their port."""
+    ids: dict[str, list[int]] = {}
+    for number, name in kernel.names.items():
+        ids.setdefault(name.partition(" (")[0], []).append(number)
+    return {
+        (number, identity[: kernel.size]): index
+        for index, (identity, flags, _, service) in kernel.endpoints.items()
+        for number in ids[kernel.names[service]]
+        if flags & 2
+    }
+
+
 def check(maps: ServiceMaps, desired: Mapping[str, ServiceView]) -> Kernel:
     kernel = Kernel(maps)
     rows, flags = expected(desired, kernel.size)
@@ -267,6 +285,7 @@ def check(maps: ServiceMaps, desired: Mapping[str, ServiceView]) -> Kernel:
     alive = {(kernel.names[service], identity): f for identity, f, _, service in kernel.endpoints.values()}
     assert alive == flags
     assert len(alive) == len(kernel.endpoints)
+    assert kernel.arrivals == expected_arrivals(kernel)
     used_ids = {row[0] for row in kernel.rows.values()}
     assert kernel.ranges.keys() <= kernel.names.keys()
     assert used_ids <= kernel.names.keys()
@@ -294,7 +313,7 @@ def random_view(rng: random.Random, path: str, size: int) -> ServiceView:
         Endpoint(
             str(k),
             (address(5, rng.randrange(16), size),),
-            local=False,
+            local=rng.random() < 0.4,
             scopes=rng.choice(SCOPES),
             group=(group := rng.choice([0, 0, 1, 2])),
             weight=weight[group],

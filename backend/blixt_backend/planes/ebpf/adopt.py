@@ -60,6 +60,11 @@ class Adopted:
             ranges[int.from_bytes(key[4:8], "big")].add(key)
         for number, found in ranges.items():
             states[number].ranges = frozenset(found)
+        arrivals: defaultdict[int, dict[bytes, int]] = defaultdict(dict)
+        for key, index in held.arrivals.items():
+            arrivals[layout.arrival.unpack(key)[0]][key] = index
+        for number, there in arrivals.items():
+            states[number].arrivals = there
         for number in held.names.keys() - states.keys():  # a name alone is a rest of something, too
             states[number] = PortState()
         return dict(states)
@@ -99,6 +104,7 @@ class Adopted:
         state.ids.append(number)
         state.rows |= part.rows
         state.ranges |= part.ranges
+        state.arrivals = {**state.arrivals, **part.arrivals}
 
     def _keep_table(self, state: PortState, key: bytes, place: TablePlace) -> None:
         if state.tables.setdefault(key, place) != place:

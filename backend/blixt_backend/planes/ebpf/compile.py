@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ _SILENT = EndpointFlag.SILENT.value
 #: (identity, scopes, an endpoint that is like it but for key, addresses and time)
 Member = tuple[Identity | None, int, Endpoint]
 _CARRIED = (Protocol.TCP, Protocol.UDP)
-_COUNTED = EndpointFlag.COUNTED.value
+_COUNTED, _TUNNELLED = EndpointFlag.COUNTED.value, EndpointFlag.TUNNELLED.value
 _FLAG_OF_ALGORITHM = {
     Algorithm.WEIGHTED_RANDOM: 0,
     Algorithm.MAGLEV: ServiceFlag.MAGLEV.value,
@@ -93,16 +93,21 @@ class PortPlan:
     affinity_ticks: int
     range_sets: tuple[tuple[tuple[int, bytes], ...], ...]
     algorithm: Algorithm = Algorithm.WEIGHTED_RANDOM
+    #: Addresses that several endpoints have: a tunnel, which knows no port, can't lead to one of them.
+    ambiguous: frozenset[bytes] = frozenset()
 
 
 def compile_view(
-    view: ServiceView, layout: Layout, node_addresses: Sequence[PackedAddress]
+    view: ServiceView, layout: Layout, node_addresses: Sequence[PackedAddress], *, by_tunnel: bool = False
 ) -> list[PortPlan]:
-    """The plans of a service's ports that have a frontend of this family; SCTP ports are left out."""
+    """The plans of a service's ports that have a frontend of this family; SCTP ports are left out.
+
+    `by_tunnel`: what comes in from the network goes to endpoints of other nodes in a tunnel.
+    """
     plans = []
     for port in view.service.ports:
         if port.protocol in _CARRIED:
-            plan = _compile_port(view, port, layout, node_addresses)
+            plan = _compile_port(view, port, layout, node_addresses, by_tunnel)
             if plan is not None:
                 plans.append(plan)
     return plans
@@ -140,7 +145,11 @@ def render_slots(slots: SlotSet, index_of: Mapping[Identity, int], layout: Layou
 
 
 def _compile_port(
-    view: ServiceView, port: PortMapping, layout: Layout, node_addresses: Sequence[PackedAddress]
+    view: ServiceView,
+    port: PortMapping,
+    layout: Layout,
+    node_addresses: Sequence[PackedAddress],
+    by_tunnel: bool,
 ) -> PortPlan | None:
     service = view.service
     addresses = _frontend_addresses(service, port, layout, node_addresses)
@@ -171,14 +180,19 @@ def _compile_port(
             frontends.append(FrontendPlan(key, external_flags | guard, whole, outer, ranges))
         else:
             frontends.append(FrontendPlan(key, internal_flags | guard, inner, inner, ranges))
+    endpoints = _endpoint_flags(members, sets, service.algorithm)
+    ambiguous = _ambiguous(endpoints, layout.size)
+    if by_tunnel:
+        endpoints = _with_tunnels(endpoints, ambiguous, layout.size)
     return PortPlan(
         key=PortKey(service.path, port.name or str(port.port), int(port.protocol)),
-        endpoints=_endpoint_flags(members, sets, service.algorithm),
+        endpoints=endpoints,
         sets=tuple(sets),
         frontends=tuple(frontends),
         affinity_ticks=math.ceil(service.affinity_seconds * 1_000_000_000 / (1 << TICK_SHIFT)),
         range_sets=range_sets,
         algorithm=service.algorithm,
+        ambiguous=ambiguous,
     )
 
 
@@ -279,6 +293,25 @@ def _endpoint_flags(
                 own |= _DRAINING if endpoint.serving else _DRAINING | _SILENT
             flags[identity] = flags.get(identity, 0) | own
     return flags
+
+
+def _ambiguous(endpoints: Iterable[Identity], size: int) -> frozenset[bytes]:
+    """As one pod is that two backends of a route have, by two ports."""
+    addresses = [identity[:size] for identity in endpoints]
+    if len(set(addresses)) == len(addresses):
+        return frozenset()
+    counts = Counter(addresses)
+    return frozenset(address for address, count in counts.items() if count > 1)
+
+
+def _with_tunnels(
+    endpoints: Mapping[Identity, int], ambiguous: frozenset[bytes], size: int
+) -> dict[Identity, int]:
+    """Endpoints of other nodes are reached by a tunnel, if it can lead to them."""
+    return {
+        identity: flags if flags & _LOCAL or identity[:size] in ambiguous else flags | _TUNNELLED
+        for identity, flags in endpoints.items()
+    }
 
 
 def _source_ranges(

@@ -27,6 +27,7 @@ from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.pins import Pins
 
 _REPLY, _RESET = ConnectionFlag.REPLY.value, ConnectionFlag.RESET.value
+_TUNNELLED = ConnectionFlag.TUNNELLED.value
 _BOTH_FINS = ConnectionFlag.FIN_CLIENT.value | ConnectionFlag.FIN_ENDPOINT.value
 _ENDING = _RESET | _BOTH_FINS
 
@@ -73,8 +74,14 @@ class Flow(NamedTuple):
         if not flags & _ENDING:
             if self.embryonic:
                 return "embryonic"
-            return "established" if reply and reply[_PACKETS] else "new"
+            answered = self.by_tunnel or (reply and reply[_PACKETS])
+            return "established" if answered else "new"
         return "closed" if flags & _RESET or flags & _BOTH_FINS == _BOTH_FINS else "closing"
+
+    @property
+    def by_tunnel(self) -> bool:
+        """Its answers go another way, unseen."""
+        return bool(self.entry[_FLAGS] & _TUNNELLED)
 
     @property
     def seen_tick(self) -> int:
@@ -98,7 +105,7 @@ class Flow(NamedTuple):
         source, destination, source_port, destination_port, protocol = self.key
         entry = dict(zip(CONNECTION_FIELDS, self.entry, strict=True))
         reply = dict(zip(CONNECTION_FIELDS, self.reply, strict=True)) if self.reply else {}
-        masqueraded = bool(entry["flags"] & ConnectionFlag.MASQUERADED)
+        masqueraded = bool(entry["flags"] & ConnectionFlag.MASQUERADED) and not self.by_tunnel
         return {
             "family": self.layout.name,
             "protocol": Protocol(protocol).name,
@@ -111,6 +118,7 @@ class Flow(NamedTuple):
             "endpoint_port": int.from_bytes(entry["destination_port"], "big"),
             "masquerade": _address(entry["source"]) if masqueraded else "",
             "masquerade_port": int.from_bytes(entry["source_port"], "big") if masqueraded else 0,
+            "by_tunnel": self.by_tunnel,
             "state": self.state,
             "seen_seconds_ago": round((now - self.seen_tick & 0xFFFFFFFF) * (1 << TICK_SHIFT) / 1e9, 1),
             "packets_in": entry["packets"],

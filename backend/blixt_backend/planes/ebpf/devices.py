@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
 
 from blixt_backend.model import PackedAddress
 from blixt_backend.planes.ebpf.layout import DeviceFlag, Layout
@@ -43,7 +44,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """All devices by ifindex, and the node's own addresses on which node ports answer.
+    """All devices by ifindex, the node's own addresses on which node ports answer, and the uplinks' networks.
 
     `has_vlans`: an uplink is a VLAN device, or carries some; `unserved_vlans`: those that are none.
     """
@@ -52,6 +53,7 @@ class Choice:
     node_addresses: tuple[PackedAddress, ...]
     has_vlans: bool = False
     unserved_vlans: tuple[str, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 def choose(
@@ -90,6 +92,7 @@ def choose(
         (node_ports or NodePortAddresses()).select(uplink_addresses, others),
         has_vlans=bool(carried) or any(link.is_vlan for link in uplinks.values()),
         unserved_vlans=tuple(link.name for link in carried if link.ifindex not in devices),
+        networks=tuple(dict.fromkeys(n for link in uplinks.values() for n in link.networks)),
     )
 
 

@@ -41,6 +41,7 @@ class Batch:
 
     endpoints: Rows = field(default_factory=Rows)
     ranges: set[bytes] = field(default_factory=set)
+    arrivals: dict[bytes, int | None] = field(default_factory=dict)
     slots: list[tuple[int, bytes]] = field(default_factory=list)
     maglev: list[tuple[int, Recipe]] = field(default_factory=list)
     services: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Batch:
         return bool(
             self.endpoints
             or self.ranges
+            or self.arrivals
             or self.slots
             or self.maglev
             or self.services
@@ -81,6 +83,7 @@ class Snapshot:
     maglev: dict[int, tuple[bytes, int]]
     endpoints: list[tuple[int, bytes, int, int, int]]
     ranges: set[bytes]
+    arrivals: dict[bytes, int]
     names: dict[int, bytes]
 
 
@@ -96,6 +99,7 @@ class ServiceMaps:
 
     NAMES = (
         *("services", "slots", "maglev", "endpoints", "source_ranges", "counters", "kernel_asked"),
+        "arrivals",
         *("names", "unfit"),
     )
 
@@ -132,6 +136,7 @@ class ServiceMaps:
             maglev=self._maglev_heads(services.values()),
             endpoints=self._endpoints(),
             ranges={ranges[start : start + size] for start in range(0, len(ranges), size)},
+            arrivals={k: int.from_bytes(v, sys.byteorder) for k, v in self.maps["arrivals"].items()},
             names={int.from_bytes(key, sys.byteorder): value for key, value in self.maps["names"].items()},
         )
 
@@ -171,6 +176,7 @@ class ServiceMaps:
         if batch.ranges:
             keys = b"".join(batch.ranges)
             self.maps["source_ranges"].update_joined(keys, _RANGE_PRESENT * len(batch.ranges))
+        self._write_arrivals(batch.arrivals)
         self._write_slots(batch.slots)
         self._builder.build_maglev(batch.maglev)  # of endpoints as they were written above
         if batch.new_frontends:
@@ -180,12 +186,19 @@ class ServiceMaps:
         self.maps["services"].delete_joined(
             b"".join(k for k, value in batch.services.items() if value is None)
         )
+        self.maps["arrivals"].delete_joined(
+            b"".join(k for k, index in batch.arrivals.items() if index is None)
+        )
         self._write_endpoints(batch.gone_endpoints)
         self.maps["source_ranges"].delete_joined(b"".join(batch.gone_ranges))
         self._delete_names(batch.names)
 
     def _write_endpoints(self, rows: Rows) -> None:
         self.maps["endpoints"].update_joined(rows.indexes.tobytes(), bytes(rows.content))
+
+    def _write_arrivals(self, arrivals: dict[bytes, int | None]) -> None:
+        there = {key: index for key, index in arrivals.items() if index is not None}
+        self.maps["arrivals"].update_joined(b"".join(there), array("I", there.values()).tobytes())
 
     def _write_slots(self, slots: Iterable[tuple[int, bytes]]) -> None:
         size = self.layout.slot.size

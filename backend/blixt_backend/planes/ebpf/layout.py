@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final
 
 #: Changes with any layout in bpf/types.h or bpf/maps.h: pins of another version are never taken over.
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 TICK_SHIFT: Final = 30
 ENDPOINT_REJECT: Final = 0
 ALWAYS: Final = 0xFFFFFFFF
@@ -36,6 +36,7 @@ class EndpointFlag(IntFlag):
     DRAINING = 1 << 2
     SILENT = 1 << 3
     COUNTED = 1 << 4
+    TUNNELLED = 1 << 5
 
 
 class ConnectionFlag(IntFlag):
@@ -46,6 +47,7 @@ class ConnectionFlag(IntFlag):
     RESET = 1 << 4
     ANSWERED = 1 << 5
     COUNTED = 1 << 6
+    TUNNELLED = 1 << 7
 
 
 class DeviceFlag(IntFlag):
@@ -82,6 +84,8 @@ class DropReason(IntEnum):
     FRAGMENT = 10
     UNDEFINED_PORT = 11
     UNALLOCATED = 12
+    NO_WAY = 13
+    NO_NODE = 14
 
 
 DROP_WORDS: Final = {
@@ -97,6 +101,8 @@ DROP_WORDS: Final = {
     DropReason.FRAGMENT: "dropped: a later fragment of a datagram whose connection or endpoint is gone",
     DropReason.UNDEFINED_PORT: "refused: no service has that port of a cluster IP",
     DropReason.UNALLOCATED: "dropped: no service has that cluster IP",
+    DropReason.NO_WAY: "dropped: nothing leads to the node of an endpoint that is reached by a tunnel",
+    DropReason.NO_NODE: "dropped: came in a tunnel from an address that is no node's (--node-ranges)",
 }
 
 
@@ -122,6 +128,8 @@ class Layout:
     device: Struct  # address, flags
     source_range: Struct  # prefix length, service (4 bytes), address
     vacancy: Struct  # prefix length, address
+    arrival: Struct  # service, address
+    node_range: Struct  # prefix length, address
     affinity_key: Struct  # service, client
     affinity: Struct  # endpoint, generation, seen tick
     socket_peer: Struct  # address and port joined, endpoint, generation, seen tick
@@ -196,6 +204,8 @@ def _layout(name: str, size: int) -> Layout:
         device=Struct(f"={size}sI"),
         source_range=Struct(f"=I4s{size}s"),
         vacancy=Struct(f"=I{size}s"),
+        arrival=Struct(f"=I{size}s"),
+        node_range=Struct(f"=I{size}s"),
         affinity_key=Struct(f"=I{size}s"),
         affinity=Struct("=3I"),
         socket_peer=Struct(f"={size + 2}s2xIII"),

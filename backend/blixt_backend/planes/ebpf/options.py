@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from blixt_backend.planes import nodeports, servicecidrs
+from blixt_backend.planes.ebpf import nodes
 from blixt_backend.planes.ebpf.devices import DEFAULT_POD_PATTERNS
 from blixt_backend.planes.ebpf.sizes import Sizes
 from blixt_backend.planes.parsing import parsed
@@ -34,6 +35,13 @@ class SocketMode(Enum):
     NODE = "node"
     #: Pods, too.
     ON = "on"
+
+
+class Forwarding(Enum):
+    """How packets of clients outside reach endpoints of other nodes."""
+
+    SNAT = "snat"
+    DSR = "dsr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,9 @@ class Settings:
     pin_root: Path = DEFAULT_PIN_ROOT
     sizes: Sizes = field(default_factory=Sizes)
     masquerade_ports: PortRange = field(default_factory=PortRange)
+    forwarding: Forwarding = Forwarding.SNAT
+    #: Empty: whoever is in the uplinks' own networks.
+    node_ranges: tuple[nodes.Range, ...] = ()
     socket_lb: SocketMode = SocketMode.NODE
     cgroup: Path | None = None
 
@@ -183,6 +194,24 @@ def options() -> list[click.Parameter]:
             "so that they meet no socket of this node.",
         ),
         click.Option(
+            ["--forwarding"],
+            type=click.Choice([mode.value for mode in Forwarding]),
+            default=Forwarding.SNAT.value,
+            show_default=True,
+            help="How packets from outside reach endpoints on other nodes. snat: from this node's address, "
+            "and answers come back by it. dsr: as they are, in an IP-in-IP tunnel to the endpoint's address, "
+            "and its node answers the client directly; the endpoint sees the client's address. The network "
+            "must let both pass: see docs/dsr.md.",
+        ),
+        click.Option(
+            ["--node-ranges"],
+            metavar="RANGES",
+            multiple=True,
+            help="Where the nodes' addresses are from, with --forwarding dsr on any of them: what comes in a "
+            "tunnel from elsewhere is dropped. By default the networks of the uplinks' own addresses. "
+            "Repeatable, with commas.",
+        ),
+        click.Option(
             ["--socket-lb"],
             type=click.Choice([mode.value for mode in SocketMode]),
             default=SocketMode.NODE.value,
@@ -215,6 +244,8 @@ def settings(
     max_embryos: int,
     max_maglev_slots: int,
     masquerade_ports: PortRange,
+    forwarding: str,
+    node_ranges: tuple[str, ...],
     socket_lb: str,
     cgroup: Path | None,
 ) -> Settings:
@@ -236,6 +267,8 @@ def settings(
         pin_root=pin_root.absolute(),
         sizes=Sizes(max_services, max_endpoints, max_connections, max_embryos, max_maglev_slots),
         masquerade_ports=masquerade_ports,
+        forwarding=Forwarding(forwarding),
+        node_ranges=parsed("--node-ranges", nodes.parse, node_ranges),
         socket_lb=mode,
         cgroup=cgroup,
     )

@@ -24,6 +24,7 @@ from blixt_backend.planes.ebpf.kernel_flows import KernelFlows
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout, Opening
 from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError
 from blixt_backend.planes.ebpf.maps import BpfMap
+from blixt_backend.planes.ebpf.nodes import Nodes
 from blixt_backend.planes.ebpf.opening import opening_in, set_opening
 from blixt_backend.planes.ebpf.pins import Pins
 from blixt_backend.planes.ebpf.ports import Unfit
@@ -77,6 +78,7 @@ class EbpfPlane(Plane):
         self._maps: list[ServiceMaps] = []
         self._vacancies: list[Vacancies] = []
         self._device_maps: list[tuple[Layout, BpfMap]] = []
+        self._nodes: list[Nodes] = []
         self._attacher: Attacher | None = None
         self._sockets: Sockets | None = None
         self._choice = devices.Choice({}, ())
@@ -177,6 +179,7 @@ class EbpfPlane(Plane):
         openings = {opening_in(self._pins.maps(layout)) for layout in FAMILIES}
         self._stands_back = not upgrade and openings != {Opening.ALL}
         ports = self._settings.masquerade_ports
+        by_tunnel = self._settings.forwarding is options.Forwarding.DSR
         rodata = {
             "hash_seed": self._pins.hash_seed(),
             "masquerade_port_first": ports.first,
@@ -194,6 +197,7 @@ class EbpfPlane(Plane):
                 Programs.load(layout, folder, sizes, rodata, self._objects, name, predecessor=predecessor)
             )
             self._device_maps.append((layout, BpfMap.open(folder / "devices")))
+            self._nodes.append(Nodes(layout, BpfMap.open(folder / "nodes")))
             set_kernel_asked(folder, asks_kernel)
         self._attacher = Attacher(
             self._programs, self._pins, self._settings.xdp, tcx=self._tcx, upgrade=upgrade
@@ -214,7 +218,7 @@ class EbpfPlane(Plane):
             folder = self._pins.maps(layout)
             self._kernel_tasks.append(Tasks.load(layout, folder, self._settings.sizes, self._objects))
             self._maps.append(ServiceMaps.open(layout, folder, self._kernel_tasks[-1]))
-            self._reconcilers.append(Reconciler(self._maps[-1]))
+            self._reconcilers.append(Reconciler(self._maps[-1], by_tunnel=by_tunnel))
             opened = BpfMap.open(folder / "vacancies")
             self._vacancies.append(Vacancies(layout, opened, self._settings.service_cidrs))
         if asks_kernel:
@@ -262,6 +266,8 @@ class EbpfPlane(Plane):
                 if held.get(key) != row:
                     device_map.update(key, row)
             device_map.delete_joined(b"".join(held.keys() - rows.keys()))
+        for nodes in self._nodes:
+            nodes.follow(settings.node_ranges or choice.networks)
         self._report_devices(choice)
         self._problems = self._attacher.apply(choice)
         for name, why in self._problems.items():
@@ -305,8 +311,10 @@ class EbpfPlane(Plane):
             vacancies.close()
         for _, device_map in self._device_maps:
             device_map.close()
+        for nodes in self._nodes:
+            nodes.close()
         self._maps, self._device_maps, self._programs, self._reconcilers = [], [], [], []
-        self._kernel_tasks, self._vacancies = [], []
+        self._kernel_tasks, self._vacancies, self._nodes = [], [], []
         if self._sockets:
             self._sockets.close()
             self._sockets = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from blixt_backend.planes.ebpf.compile import Identity, PortKey, PortPlan
@@ -12,6 +13,7 @@ from blixt_backend.planes.ebpf.placing import TablePlace
 
 #: For all ports alike: an empty one of its own takes 216 bytes.
 NOTHING: Final[frozenset[bytes]] = frozenset()
+NO_ARRIVALS: Final[Mapping[bytes, int]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -23,6 +25,8 @@ class PortState:
     tables: dict[bytes, TablePlace] = field(default_factory=dict)  # by Table.key
     rows: dict[bytes, tuple[int, ...]] = field(default_factory=dict)  # frontend -> struct service
     ranges: frozenset[bytes] = NOTHING
+    #: struct arrival -> endpoint's index
+    arrivals: Mapping[bytes, int] = field(default_factory=lambda: NO_ARRIVALS)
     #: Frontends that the port asks for, and another port has.
     contested: frozenset[bytes] = NOTHING
 

@@ -20,11 +20,11 @@ from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
 from blixt_backend.planes.ebpf.layout import EndpointFlag
 from blixt_backend.planes.ebpf.ownership import Ownership
 from blixt_backend.planes.ebpf.placing import NOWHERE, TablePlace, TableSpace, table_for
-from blixt_backend.planes.ebpf.ports import NOTHING, PortState, Unfit, former_key, port_name
+from blixt_backend.planes.ebpf.ports import NO_ARRIVALS, NOTHING, PortState, Unfit, former_key, port_name
 
 log = logging.getLogger(__name__)
 
-_SILENT = EndpointFlag.SILENT.value
+_LOCAL, _SILENT = EndpointFlag.LOCAL.value, EndpointFlag.SILENT.value
 
 #: Services' paths with what they should be, in the order that is theirs.
 Plans = Iterable[tuple[str, list[PortPlan]]]
@@ -43,8 +43,10 @@ SIZED_BY = {
 class Reconciler:
     """One family. Not thread-safe: one call at a time, in any thread."""
 
-    def __init__(self, maps: ServiceMaps) -> None:
+    def __init__(self, maps: ServiceMaps, *, by_tunnel: bool = False) -> None:
+        """`by_tunnel`: endpoints of other nodes are reached so by clients outside (`--forwarding dsr`)."""
         self._maps = maps
+        self._by_tunnel = by_tunnel
         self._layout = maps.layout
         self._ports: dict[PortKey, PortState] = {}
         self._by_path: dict[str, list[PortKey]] = {}
@@ -83,9 +85,7 @@ class Reconciler:
     ) -> int:
         """Write the difference; returns the rows written. Raises BpfError;
         ports that didn't fit are in `unfit`."""
-        plans: Plans = (
-            (path, compile_view(view, self._layout, node_addresses)) for path, view in changed.items()
-        )
+        plans: Plans = ((path, self._compiled(view, node_addresses)) for path, view in changed.items())
         batch = Batch()
         resync = resync or not self._known
         self._known = False
@@ -191,6 +191,7 @@ class Reconciler:
         state.ids = ids
         state.endpoints = endpoints
         self._write_endpoints(plan, state, batch)
+        self._write_arrivals(state, self._arrivals(state, plan), batch)
         self._write_ranges(state, ranges, batch)
         for key, table in new_tables.items():
             batch.add_table(table, new_places[key])
@@ -215,6 +216,7 @@ class Reconciler:
         for number in state.ids:
             self._ids.release(number)
             batch.names[number] = None
+        self._write_arrivals(state, NO_ARRIVALS, batch)
         self._write_ranges(state, NOTHING, batch)
 
     def _rename(self, former: PortKey, key: PortKey, batch: Batch) -> None:
@@ -270,6 +272,29 @@ class Reconciler:
         for identity in state.endpoints.keys() - plan.endpoints.keys():
             index = state.endpoints.pop(identity)
             batch.gone_endpoints.add(index, self._endpoints.buried(index))
+
+    def _arrivals(self, state: PortState, plan: PortPlan) -> Mapping[bytes, int]:
+        """Where packets that other nodes send in tunnels go: to local endpoints, known by address alone."""
+        size, pack = self._layout.size, self._layout.arrival.pack
+        local = [identity for identity, flags in plan.endpoints.items() if flags & _LOCAL]
+        if not local:
+            return NO_ARRIVALS
+        return {
+            pack(number, identity[:size]): state.endpoints[identity]
+            for identity in local
+            if identity[:size] not in plan.ambiguous
+            for number in state.ids
+        }
+
+    def _write_arrivals(self, state: PortState, arrivals: Mapping[bytes, int], batch: Batch) -> None:
+        if arrivals == state.arrivals:
+            return
+        for key in state.arrivals.keys() - arrivals.keys():
+            batch.arrivals[key] = None
+        for key, index in arrivals.items():
+            if state.arrivals.get(key) != index:
+                batch.arrivals[key] = index
+        state.arrivals = arrivals
 
     def _write_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
         if ranges == state.ranges:
@@ -332,7 +357,10 @@ class Reconciler:
         """An address that its owner gave up in this change goes to whoever else asks for it."""
         while waiting := self._owners.take_waiting():
             for path in sorted(waiting & desired.keys()):
-                self._update_path(path, compile_view(desired[path], self._layout, node_addresses), batch)
+                self._update_path(path, self._compiled(desired[path], node_addresses), batch)
+
+    def _compiled(self, view: ServiceView, node_addresses: Sequence[PackedAddress]) -> list[PortPlan]:
+        return compile_view(view, self._layout, node_addresses, by_tunnel=self._by_tunnel)
 
 
 def _rows(batch: Batch) -> int:
@@ -344,4 +372,5 @@ def _rows(batch: Batch) -> int:
         + len(batch.services)
         + len(batch.gone_endpoints)
         + len(batch.gone_ranges)
+        + len(batch.arrivals)
     )

@@ -36,6 +36,7 @@ class Sizes:
             "maglev": -(-self.maglev_slots // MAGLEV_PART),
             "endpoints": self.endpoints + 1,  # index 0 is taken
             "loads": self.endpoints + 1,
+            "arrivals": 2 * self.endpoints,  # those of a port with two ids are there twice
             "recounted": self.endpoints + 1,
             "connections": self.connections,
             "embryos": self.embryos,
@@ -57,6 +58,7 @@ OPTION_OF = {
     "maglev": "--max-maglev-slots",
     "endpoints": "--max-endpoints",
     "loads": "--max-endpoints",
+    "arrivals": "--max-endpoints",
     "connections": "--max-connections",
     "embryos": "--max-embryos",
     "affinities": "--max-connections",
