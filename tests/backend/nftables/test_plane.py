@@ -188,6 +188,7 @@ async def test_somebody_elses_changes_are_mended_by_the_next_resync(settings: Se
         before = held()
         nft("delete", "element", "ip", TABLE, "inside_frontends", "{ 10.96.0.1 . tcp . 80 }")
         nft("add", "element", "ip", TABLE, "inside_frontends", "{ 10.96.0.7 . tcp . 80 : 0:5 }")
+        nft("add", "element", "ip", TABLE, "guarded", "{ 10.96.0.7 . gre . 80 }")
         nft("delete", "element", "ip", TABLE, "inside_choices", "{ 0:5 }")
         nft("add", "element", "ip", TABLE, "source_ranges", "{ 1.2.3.4 . tcp . 80 . 1.1.1.1-1.1.1.7 }")
         nft("flush", "chain", "ip", TABLE, "prerouting")

@@ -34,6 +34,7 @@ from blixt_backend.planes.nftables.state import Needed
 
 _ADDRESS, _PROTOCOL, _PORT, _CODE, _INTERFACE = "address", "protocol", "port", "code", "interface"
 _FRONTEND: Final = (_ADDRESS, _PROTOCOL, _PORT)
+#: Maps from a frontend and a slot or an endpoint's number.
 _BY_SLOT: Final = (elements.slots, elements.numbered, elements.members)
 #: The parts of keys, and of values, as `ruleset` declares them.
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -44,11 +45,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     HAIRPINS: (_ADDRESS, _ADDRESS),
     UPLINKS: (_INTERFACE,),
     **{elements.frontends(side): _FRONTEND for side in SIDES},
-    **{
-        name(side): (*_FRONTEND, _CODE)
-        for side in SIDES
-        for name in (elements.slots, elements.numbered, elements.members)
-    },
+    **{name(side): (*_FRONTEND, _CODE) for side in SIDES for name in _BY_SLOT},
 }
 _VALUES: Final[Mapping[str, tuple[str, ...]]] = {
     **{name(side): (_CODE,) for side in SIDES for name in (elements.frontends, elements.numbered)},
@@ -71,7 +68,7 @@ def held(family: Family, name: str, raw: Iterable[Raw]) -> dict[Element, Value]:
     parts = _KEYS[name]
     keys = _read(family, parts, (each.key for each in listed))
     if name == SOURCE_RANGES:
-        lasts = _read(family, parts, (each.last for each in listed))
+        lasts = _read(family, parts, (each.last or each.key for each in listed))
         keys = [_with_network(*ends) for ends in zip(keys, lasts, strict=True)]
     values: Iterable[Key] = repeat(())
     if name in _VALUES:

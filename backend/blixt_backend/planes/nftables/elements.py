@@ -42,7 +42,8 @@ def members(side: str) -> str:
     return f"{side}_members"
 
 
-#: Protocols as they are written: libnftables looks up each name that it is given in a file.
+#: Protocols as they are written: libnftables looks up each name that it is given in a file. Others, which
+#: somebody else has written, are their numbers.
 PROTOCOL_NUMBERS: Final[Mapping[object, int]] = {"tcp": 6, "udp": 17, "sctp": 132}
 
 #: All that this module knows to write.
@@ -186,7 +187,7 @@ def _key(element: Element) -> str:
     if len(key) < len(Frontend._fields):
         return _joined(key)
     address, protocol, port, *rest = key
-    frontend = f'"{address}",{PROTOCOL_NUMBERS[protocol]},{port}'
+    frontend = f'"{address}",{PROTOCOL_NUMBERS.get(protocol, protocol)},{port}'
     if not rest:
         return f'{{"concat":[{frontend}]}}'
     last = _network(str(rest[0])) if element.name == SOURCE_RANGES else f'"{rest[0]}"'
