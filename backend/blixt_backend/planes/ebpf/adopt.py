@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from blixt_backend.planes.ebpf.allocate import Indexes
-from blixt_backend.planes.ebpf.compile import PortKey, PortPlan
+from blixt_backend.planes.ebpf.compile import Identity, PortKey, PortPlan
 from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Snapshot
 from blixt_backend.planes.ebpf.layout import EndpointFlag, Layout
 from blixt_backend.planes.ebpf.placing import TablePlace, TableSpace, key_of_rows, places
-from blixt_backend.planes.ebpf.ports import PortState, port_name
+from blixt_backend.planes.ebpf.ports import PackedIndexes, PortState, port_name
 
 _LIVE = EndpointFlag.LIVE.value
 #: The made-up path of ids that no desired port has.
@@ -52,9 +52,12 @@ class Adopted:
                 # A port's two ids share tables: one of them keeps those, lest they be freed with the other.
                 if keepers.setdefault(place, row[0]) == row[0]:
                     self._keep_table(state, _key_of(place, held, layout), place)
+        endpoints: defaultdict[int, dict[Identity, int]] = defaultdict(dict)
         for index, identity, flags, _, number in held.endpoints:
             if flags & _LIVE:
-                self._keep_endpoint(states[number], identity, index)
+                self._keep_endpoint(endpoints[number], identity, index)
+        for number, indexes in endpoints.items():
+            states[number].endpoints = PackedIndexes.of(indexes)
         ranges: defaultdict[int, set[bytes]] = defaultdict(set)
         for key in held.ranges:
             ranges[int.from_bytes(key[4:8], "big")].add(key)
@@ -64,7 +67,7 @@ class Adopted:
         for key, index in held.arrivals.items():
             arrivals[layout.arrival.unpack(key)[0]][key] = index
         for number, there in arrivals.items():
-            states[number].arrivals = there
+            states[number].arrivals = PackedIndexes.of(there)
         for number in held.names.keys() - states.keys():  # a name alone is a rest of something, too
             states[number] = PortState()
         return dict(states)
@@ -97,21 +100,23 @@ class Adopted:
         is_first = not state.ids
         for key, place in part.tables.items():
             self._keep_table(state, key, place)
-        for identity, index in part.endpoints.items():
-            self._keep_endpoint(state, identity, index)
-            if not is_first and state.endpoints[identity] == index:
+        endpoints = state.endpoints.unpacked()
+        for identity, index in part.endpoints.unpacked().items():
+            self._keep_endpoint(endpoints, identity, index)
+            if not is_first and endpoints[identity] == index:
                 self.endpoints.distrust(index)  # it should name the first id
+        state.endpoints = PackedIndexes.of(endpoints)
         state.ids.append(number)
         state.rows |= part.rows
         state.ranges |= part.ranges
-        state.arrivals = {**state.arrivals, **part.arrivals}
+        state.arrivals = PackedIndexes.of(state.arrivals.unpacked() | part.arrivals.unpacked())
 
     def _keep_table(self, state: PortState, key: bytes, place: TablePlace) -> None:
         if state.tables.setdefault(key, place) != place:
             self._duplicates.append(place)
 
-    def _keep_endpoint(self, state: PortState, identity: bytes, index: int) -> None:
-        if state.endpoints.setdefault(identity, index) != index:
+    def _keep_endpoint(self, endpoints: dict[Identity, int], identity: Identity, index: int) -> None:
+        if endpoints.setdefault(identity, index) != index:
             self.strays[index] = self.endpoints.buried(index)
 
 

@@ -14,13 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from blixt_backend.model import PackedAddress, ServiceView
 from blixt_backend.planes.ebpf.adopt import ORPHANS, Adopted
 from blixt_backend.planes.ebpf.allocate import FullError, Indexes
-from blixt_backend.planes.ebpf.compile import PortKey, PortPlan, compile_view
+from blixt_backend.planes.ebpf.compile import Identity, PortKey, PortPlan, compile_view
 from blixt_backend.planes.ebpf.endpoints import EndpointTable
 from blixt_backend.planes.ebpf.kernel import Batch, ServiceMaps
 from blixt_backend.planes.ebpf.layout import EndpointFlag
 from blixt_backend.planes.ebpf.ownership import Ownership
 from blixt_backend.planes.ebpf.placing import NOWHERE, TablePlace, TableSpace, table_for
-from blixt_backend.planes.ebpf.ports import NO_ARRIVALS, NOTHING, PortState, Unfit, former_key, port_name
+from blixt_backend.planes.ebpf.ports import (
+    NOTHING,
+    PackedIndexes,
+    PortState,
+    Unfit,
+    former_key,
+    port_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +163,8 @@ class Reconciler:
         """All of a plan, or FullError and nothing."""
         state = self._ports.get(plan.key) or PortState()
         rows_wanted = {row.key for row in plan.frontends if self._owners.may_have(row.key, plan.key)}
-        fresh = [identity for identity in plan.endpoints if identity not in state.endpoints]
+        held = state.endpoints.unpacked()
+        fresh = [identity for identity in plan.endpoints if identity not in held]
         ids_needed = max(1, len(plan.range_sets))
         self._check_room(rows_wanted - state.rows.keys(), batch)
         new_ids = self._ids.take(max(ids_needed - len(state.ids), 0))
@@ -167,7 +175,7 @@ class Reconciler:
             ranges = self._range_keys(plan, ids)
             self._check_ranges(state, ranges, batch)
             new_indexes = self._endpoints.indexes.take(len(fresh))
-            endpoints = state.endpoints | dict(zip(fresh, new_indexes, strict=True))
+            endpoints = held | dict(zip(fresh, new_indexes, strict=True))
             used = {i for row in plan.frontends if row.key in rows_wanted for i in (row.inside, row.outside)}
             tables = [
                 table_for(slots, plan.algorithm, endpoints, self._layout) if position in used else None
@@ -189,9 +197,9 @@ class Reconciler:
             batch.names[number] = None
         self._write_ids(plan.key, ids, new_ids, batch)
         state.ids = ids
-        state.endpoints = endpoints
-        self._write_endpoints(plan, state, batch)
-        self._write_arrivals(state, self._arrivals(state, plan), batch)
+        self._write_endpoints(plan, endpoints, ids[0], batch)
+        state.endpoints = PackedIndexes.of(endpoints)
+        self._write_arrivals(state, self._arrivals(plan, endpoints, ids), batch)
         self._write_ranges(state, ranges, batch)
         for key, table in new_tables.items():
             batch.add_table(table, new_places[key])
@@ -209,14 +217,14 @@ class Reconciler:
             self._owners.forget_claim(frontend, key)
         for row in state.rows:
             self._vacate(row, batch)
-        for index in state.endpoints.values():
+        for index in state.endpoints.unpacked().values():
             batch.gone_endpoints.add(index, self._endpoints.buried(index))
         for place in state.tables.values():
             self._tables.release(place)
         for number in state.ids:
             self._ids.release(number)
             batch.names[number] = None
-        self._write_arrivals(state, NO_ARRIVALS, batch)
+        self._write_arrivals(state, {}, batch)
         self._write_ranges(state, NOTHING, batch)
 
     def _rename(self, former: PortKey, key: PortKey, batch: Batch) -> None:
@@ -266,35 +274,37 @@ class Reconciler:
         for number in new:
             batch.names[number] = port_name(key, ids.index(number)).rstrip(b"\0")
 
-    def _write_endpoints(self, plan: PortPlan, state: PortState, batch: Batch) -> None:
-        written = self._endpoints.write(plan.endpoints, state.endpoints, state.ids[0], batch.endpoints)
+    def _write_endpoints(
+        self, plan: PortPlan, index_of: dict[Identity, int], service: int, batch: Batch
+    ) -> None:
+        """`index_of` keeps those of the plan."""
+        written = self._endpoints.write(plan.endpoints, index_of, service, batch.endpoints)
         batch.silenced |= bool(written & _SILENT)
-        for identity in state.endpoints.keys() - plan.endpoints.keys():
-            index = state.endpoints.pop(identity)
+        for identity in index_of.keys() - plan.endpoints.keys():
+            index = index_of.pop(identity)
             batch.gone_endpoints.add(index, self._endpoints.buried(index))
 
-    def _arrivals(self, state: PortState, plan: PortPlan) -> Mapping[bytes, int]:
+    def _arrivals(
+        self, plan: PortPlan, index_of: Mapping[Identity, int], ids: Sequence[int]
+    ) -> dict[bytes, int]:
         """Where packets that other nodes send in tunnels go: to local endpoints, known by address alone."""
         size, pack = self._layout.size, self._layout.arrival.pack
         local = [identity for identity, flags in plan.endpoints.items() if flags & _LOCAL]
-        if not local:
-            return NO_ARRIVALS
         return {
-            pack(number, identity[:size]): state.endpoints[identity]
+            pack(number, identity[:size]): index_of[identity]
             for identity in local
             if identity[:size] not in plan.ambiguous
-            for number in state.ids
+            for number in ids
         }
 
     def _write_arrivals(self, state: PortState, arrivals: Mapping[bytes, int], batch: Batch) -> None:
-        if arrivals == state.arrivals:
+        packed = PackedIndexes.of(arrivals)
+        if packed == state.arrivals:
             return
-        for key in state.arrivals.keys() - arrivals.keys():
-            batch.arrivals[key] = None
-        for key, index in arrivals.items():
-            if state.arrivals.get(key) != index:
-                batch.arrivals[key] = index
-        state.arrivals = arrivals
+        held = state.arrivals.unpacked()
+        batch.arrivals.update(dict.fromkeys(held.keys() - arrivals.keys()))
+        batch.arrivals.update({key: index for key, index in arrivals.items() if held.get(key) != index})
+        state.arrivals = packed
 
     def _write_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
         if ranges == state.ranges:
