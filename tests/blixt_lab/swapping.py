@@ -11,7 +11,7 @@ from blixt_lab.blixt import Blixt
 from blixt_lab.cluster import Cluster
 from blixt_lab.daemon import Daemon, script
 from blixt_lab.host import Host
-from blixt_lab.manifests import service, slices
+from blixt_lab.manifests import Manifest, service, slices
 from blixt_lab.rules import Proxy, Translation, objects, proxying
 from blixt_lab.stream import Load, Outcome, Streaming
 from blixt_lab.traffic import Target, spread
@@ -50,16 +50,27 @@ class Swapped:
     def pins(self) -> Path:
         return self.blixt.pin_root(self.node)
 
-    def start(self, plane: str) -> None:
-        """The frontend and all backends, with one service whose endpoints are all pods."""
+    def prepare(self, plane: str) -> None:
+        """The frontend, with one service whose endpoints are all pods, and all backends but the node's own,
+        which will have this plane."""
         self.node.run("nft", "-f", "-", stdin=_COUNTED)
         self.backend.argv = self.command(plane)
-        self.blixt.start()
+        self.blixt.folder.write("swap", self.manifests(self.built.pods))
+        for daemon in self.blixt.daemons:
+            if daemon is not self.backend:
+                daemon.start()
+
+    def start(self, plane: str) -> None:
+        """All of them, and wait until they serve."""
+        self.prepare(plane)
+        self.backend.start()
         self.serve(self.built.pods)
 
+    def manifests(self, pods: list[Host]) -> list[Manifest]:
+        return [service("swap", CLUSTER, external=OUTSIDE), *slices("swap", pods)]
+
     def serve(self, pods: list[Host]) -> None:
-        made = service("swap", CLUSTER, external=OUTSIDE)
-        self.blixt.apply("swap", [made, *slices("swap", pods)])
+        self.blixt.apply("swap", self.manifests(pods))
 
     def command(self, plane: str, *more: str) -> list[str]:
         """Of the node's backend."""
@@ -112,6 +123,10 @@ class Swapped:
         if plane == "ebpf":
             return self.pins.is_dir() and any(self.pins.iterdir())
         return "table ip blixt-" in self.node.run("nft", "list", "tables").stdout
+
+    def keeps_ports_apart(self) -> bool:
+        """Whether other proxies' masquerading is kept off the ports of plane ebpf."""
+        return "blixt_apart" in self.node.run("nft", "list", "tables").stdout
 
     def answers(self, names: set[str]) -> None:
         """New conversations of every kind are answered, by all of these pods; none fails."""

@@ -136,11 +136,13 @@ def test_a_node_that_is_given_away_keeps_its_connections_until_they_end(quiet: S
         quiet.wait_for_log(f"plane {plane} takes no new flows")
         quiet.answers({"pod-1-1", "pod-1-2", "pod-2-1", "pod-2-2"})
         assert rules.flows() > 0
+        assert quiet.keeps_ports_apart() == (plane == "ebpf")
         go_on(held)
         for each in held:
             each.stop()
         wait_for(lambda: not quiet.backend.running, "the end", 60)
         assert (quiet.backend.exit_code, quiet.is_there(plane)) == (0, False)
+        assert not quiet.keeps_ports_apart()
         quiet.answers({"pod-1-1", "pod-1-2", "pod-2-1", "pod-2-2"})
     assert [each.result.lost for each in held] == [[], []]
 

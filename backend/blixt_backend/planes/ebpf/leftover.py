@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from blixt_backend.model import ChangeSet, PackedAddress
-from blixt_backend.planes import links
+from blixt_backend.planes import apart, links
 from blixt_backend.planes.base import PlaneError
 from blixt_backend.planes.ebpf import clsact
 from blixt_backend.planes.ebpf.connections import tick
@@ -28,6 +28,7 @@ from blixt_backend.planes.ebpf.sizes import Sizes
 from blixt_backend.planes.ebpf.sockets import SOCKETS
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.leftover import Leftover, in_thread
+from blixt_backend.planes.nftables.libnftables import NftError
 
 _T = TypeVar("_T")
 #: As in bpf/connection.h: a UDP flow that was not seen for longer has ended.
@@ -37,7 +38,9 @@ _UDP_IDLE_TICKS: Final = 120
 class EbpfLeftover(Leftover):
     plane: ClassVar[str] = "ebpf"
 
-    def __init__(self, pin_root: Path, objects: Path = OBJECTS) -> None:
+    def __init__(self, pin_root: Path, objects: Path = OBJECTS, *, keeps_apart: bool = False) -> None:
+        """`keeps_apart`: from another proxy's source ports, which does not do so itself."""
+        self._keeps_apart = keeps_apart
         self._pins = Pins(pin_root)
         self._objects = objects
         self._lock_fd = -1
@@ -81,6 +84,8 @@ class EbpfLeftover(Leftover):
                 f"{self._pins.root} has another version's maps only: start --plane {self.plane} of this "
                 "version once, and this one then; or take them and their flows away by --cleanup"
             )
+        if self._keeps_apart:
+            apart.keep()
         set_opening(self._pins, Opening.NOTHING)
         for layout in FAMILIES:
             folder = self._pins.maps(layout)
@@ -103,6 +108,7 @@ class EbpfLeftover(Leftover):
         self._close()
         clsact.remove_all()
         self._pins.remove_all()
+        apart.end()
 
     def _release(self) -> None:
         self._close()
@@ -121,7 +127,7 @@ class EbpfLeftover(Leftover):
 async def _blocking(function: Callable[..., _T], *arguments: Any) -> _T:
     try:
         return await in_thread(function, *arguments)
-    except (BpfError, LibbpfMissingError) as error:
+    except (BpfError, LibbpfMissingError, NftError) as error:
         raise PlaneError(str(error)) from error
     except OSError as error:
         raise PlaneError(f"{error.filename or function.__name__.strip('_')}: {error.strerror}") from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, PackedAddress, ServiceView
+from blixt_backend.planes import apart
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.capabilities import Capability
 from blixt_backend.planes.ebpf import clsact, conntrack, devices, options
@@ -44,6 +45,7 @@ from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
 from blixt_backend.planes.ebpf.vacancies import Vacancies
 from blixt_backend.planes.links import Link, is_glob, scan, unmatched
+from blixt_backend.planes.nftables.libnftables import NftError
 
 if TYPE_CHECKING:
     import click
@@ -289,6 +291,7 @@ class EbpfPlane(Plane):
             raise PlaneError("; ".join(failures))
         if self._stands_back:
             set_opening(self._pins, Opening.ALL)
+            apart.end()
             self._stands_back = False
 
     def _remove_all(self) -> list[str]:
@@ -296,6 +299,7 @@ class EbpfPlane(Plane):
             return clsact.remove_all()
         lock = self._pins.lock()
         try:
+            apart.end()
             return clsact.remove_all() + self._pins.remove_all()
         finally:
             os.close(lock)
@@ -333,7 +337,7 @@ class EbpfPlane(Plane):
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
-        except (BpfError, LibbpfMissingError) as error:
+        except (BpfError, LibbpfMissingError, NftError) as error:
             raise PlaneError(str(error)) from error
         except OSError as error:
             raise PlaneError(f"{error.filename or function.__name__.strip('_')}: {error.strerror}") from error
