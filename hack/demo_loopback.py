@@ -86,6 +86,7 @@ def show(keep: bool) -> None:
     Raises click.ClickException if something went wrong.
     """
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends, too
     click.echo(
         "Not root: this is the demo on loopback, where the userspace plane carries all (docs/userspace.md)."
     )

@@ -27,8 +27,14 @@ class Program:
         self.name = name
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as out:
+            # Ctrl-C is for the demo, which ends the others one by one.
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, **more
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **more,
             )
         stack.callback(self.kill9)
 

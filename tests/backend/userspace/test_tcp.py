@@ -192,6 +192,20 @@ async def test_what_a_client_says_before_an_endpoint_has_its_connection_is_not_l
             writer.close()
 
 
+async def test_an_endpoint_that_leaves_while_it_takes_a_connection_does_not_get_it() -> None:
+    async with proxied(connect_seconds=30.0) as node, serving(saying("stays")) as port:
+        with full_port() as (listening, leaves):
+            await node.apply(service(endpoint(leaves)))
+            reader, writer = await node.connect()
+            await until(lambda: bool(node.plane._connections.members))
+            await node.apply(service(endpoint(port)))
+            loop = asyncio.get_running_loop()
+            (await loop.sock_accept(listening))[0].close()  # what filled the queue
+            (await loop.sock_accept(listening))[0].close()
+            assert await ask(reader, writer) == "stays hello"
+            writer.close()
+
+
 async def test_a_client_that_goes_before_an_endpoint_has_its_connection_leaves_nothing() -> None:
     async with proxied(connect_seconds=0.5) as node:
         with full_port() as (_, port):
