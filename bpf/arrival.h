@@ -9,6 +9,7 @@
 #include "choose.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "opening.h"
 #include "tunnel.h"
 
 struct arrival {
@@ -67,17 +68,24 @@ static __always_inline bool parse_inner(struct __sk_buff *skb, struct packet *pa
 	return packet->fragment == FRAGMENT_LATER && recall_datagram(packet);
 }
 
-/* Whose service the packet in the tunnel is to; an ICMP error is to whose packet it quotes. */
-static __always_inline struct service *service_of_inner(struct __sk_buff *skb, const struct packet *packet)
+/* Of an ICMP error, whose answer it quotes: that client's flow becomes the packet's. */
+static __always_inline bool find_client(struct __sk_buff *skb, struct packet *packet)
 {
-	struct flow client = {};
 	struct quote *quote = scratch_quote();
 
 	if (!packet->icmp_error)
-		return find_service(&packet->flow);
-	if (!quote || !load_quote(skb, QUOTE_OFFSET(packet) + TUNNEL_HEADER, quote) || !answering_flow(quote, &client))
-		return NULL;
-	return find_service(&client);
+		return true;
+	return quote && load_quote(skb, QUOTE_OFFSET(packet) + TUNNEL_HEADER, quote) &&
+	       answering_flow(quote, &packet->flow);
+}
+
+/* Another version's programs, which stand behind these, take what is theirs out of its tunnel themselves. */
+static __always_inline bool is_theirs(const struct packet *packet)
+{
+	struct pair *pair = scratch_pair();
+
+	return !may_open(opens(packet)) && pair && !bpf_map_lookup_elem(&connections, &packet->flow) &&
+	       !find_embryo(&packet->flow, hash_flow(&packet->flow), &pair->partner_key);
 }
 
 /*
@@ -110,9 +118,10 @@ static __noinline UNUSED __u32 arrive(struct __sk_buff *skb)
 	struct service *service;
 	__u32 endpoint = 0;
 
-	if (!load_outer(skb, &sender, &tunnel_end) || !parse_inner(skb, &packet))
+	if (!load_outer(skb, &sender, &tunnel_end) || !parse_inner(skb, &packet) || !find_client(skb, &packet) ||
+	    is_theirs(&packet))
 		return 0;
-	service = service_of_inner(skb, &packet);
+	service = find_service(&packet.flow);
 	if (service)
 		endpoint = endpoint_at(service, &tunnel_end);
 	if (!endpoint && !packet.icmp_error && is_of_connection_to(&packet, &tunnel_end))

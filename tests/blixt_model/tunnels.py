@@ -8,7 +8,7 @@ from blixt_model import embryos
 from blixt_model.checksum import changed, checksum
 from blixt_model.datagrams import with_ports
 from blixt_model.errors import quoted_flow
-from blixt_model.family import ETHERNET_SIZE, ICMP_SIZE, IPV4, Family
+from blixt_model.family import ETHERNET_SIZE, ICMP_SIZE, IPV4, TCP, Family
 from blixt_model.parse import Fragment, Packet, parse
 from blixt_model.tables import (
     Arrival,
@@ -19,6 +19,7 @@ from blixt_model.tables import (
     DropReason,
     Flow,
     Frontend,
+    Opening,
     Tables,
     Via,
     Way,
@@ -108,6 +109,8 @@ def arrived(raw: bytes, now: Circumstances, tables: Tables) -> tuple[bytes, int]
         if quoted is None:
             return None
         client = partner_of(quoted)
+    if not _may_be_opened(packet, tables) and not _is_known(client, now, tables):
+        return None
     service = tables.services.get(Frontend(client.destination, client.destination_port, client.protocol))
     index = tables.arrivals.get(Arrival(service.id, tunnel_end), 0) if service else 0
     if not index and not is_error and _is_of_connection(packet, tunnel_end, tables):
@@ -118,6 +121,16 @@ def arrived(raw: bytes, now: Circumstances, tables: Tables) -> tuple[bytes, int]
         return Outcome(Verdict.DROP, raw, Changes(drops=[DropReason.NO_NODE]))
     # GSO packets of a test run have no type, and the kernel takes nothing off them.
     return None if now.gso_size else (inner, index)
+
+
+def _may_be_opened(packet: Packet, tables: Tables) -> bool:
+    if tables.opening is Opening.STARTS:
+        return packet.protocol == TCP and packet.is_new_tcp
+    return tables.opening is Opening.ALL
+
+
+def _is_known(client: Flow, now: Circumstances, tables: Tables) -> bool:
+    return client in tables.connections or embryos.find(client, now, tables) is not None
 
 
 def _is_tunnel(header: bytes, family: Family) -> bool:

@@ -26,7 +26,7 @@ from blixt_model.scene import (
     to_pod,
     to_router,
 )
-from blixt_model.tables import Arrival, ConnectionFlag, DropReason, EndpointFlag, NodeRange, Slot
+from blixt_model.tables import Arrival, ConnectionFlag, DropReason, EndpointFlag, NodeRange, Opening, Slot
 from blixt_model.ways import Hook, Outcome, Verdict
 
 pytestmark = pytest.mark.bpf
@@ -220,6 +220,22 @@ def test_only_an_endpoint_of_the_very_service_is_a_tunnel_s_end(scene: Scene) ->
     for hook in (Hook.POD_INGRESS, Hook.NODE_EGRESS):
         packet = arriving(scene, datagram(scene, POD))
         assert_next_untouched(scene.send(packet, hook), packet)
+
+
+@pytest.mark.parametrize("opening", [Opening.STARTS, Opening.NOTHING])
+def test_what_is_another_version_s_stays_in_its_tunnel(scene: Scene, opening: Opening) -> None:
+    scene.send(arriving(scene, datagram(scene, POD)))
+    scene.comparison.set_opening(opening)
+    other = arriving(scene, datagram(scene, POD, 33001))
+    assert_next_untouched(scene.send(other), other)
+    known = scene.send(arriving(scene, datagram(scene, POD)))
+    expect_delivered(scene, known, UDP(sport=33000, dport=8080) / Raw(b"hello"))
+    start = arriving(scene, syn(scene, POD))
+    outcome = scene.send(start)
+    if opening is Opening.NOTHING:
+        assert_next_untouched(outcome, start)
+    else:
+        expect_delivered(scene, outcome, TCP(sport=33000, dport=8080, flags="S", seq=0))
 
 
 def test_nobody_but_nodes_sends_tunnels(scene: Scene) -> None:

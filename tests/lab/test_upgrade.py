@@ -33,11 +33,11 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def own_world() -> Iterator[World]:
-    """A cluster for this test alone; no backend runs yet."""
+def own_world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A cluster for this test alone; no backend runs yet. Its parameter: the backends' options."""
     with cluster(nodes=2, pods=2, clients=1) as built:
         servers = start_servers(built.lab, built.pods)
-        yield World(built, Blixt(built), servers)
+        yield World(built, Blixt(built, backend_options=getattr(request, "param", [])), servers)
 
 
 def swap(daemon: Daemon, command: list[str]) -> None:
@@ -98,6 +98,19 @@ def test_a_take_over_that_is_killed_half_way_is_finished_by_the_next_start(
             swap(daemon, other_version.program())
         wait_for_version(own_world, LAYOUT_VERSION)
         space.serve(*own_world.pods("1-1", "2-1", "2-2"))
+
+
+@pytest.mark.parametrize("own_world", [["--forwarding", "dsr"]], ids=["dsr"], indirect=True)
+def test_connections_by_tunnels_are_taken_over(own_world: World, other: list[str]) -> None:
+    """They have one entry each, without a partner."""
+    this = other_version.program()
+    space = start(own_world, this)
+    with undisturbed(own_world, space):
+        for command, number in ((other, other_version.NUMBER), (this, LAYOUT_VERSION)):
+            for daemon in own_world.blixt.backends.values():
+                swap(daemon, command)
+            wait_for_version(own_world, number)
+        assert any(flow["by_tunnel"] for flow in space.known_flows())
 
 
 def test_connections_keep_what_they_have_counted(own_world: World, other: list[str]) -> None:
