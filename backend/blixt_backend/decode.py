@@ -99,8 +99,8 @@ def service(path: str, encoded: bytes) -> model.Service:
         affinity_seconds=_affinity(message),
         health_check_node_port=_port(message.HealthCheckNodePort, 0, "health check node port"),
         announce=message.Announce,
-        labels=dict(message.Labels),
-        annotations=dict(message.Annotations),
+        labels=_texts(message.Labels),
+        annotations=_texts(message.Annotations),
     )
 
 
@@ -185,6 +185,11 @@ def _ranges(texts: Iterable[str]) -> Iterable[tuple[PackedAddress, int]]:
         except ValueError:
             raise DecodeError(f"source range {text!r} is no CIDR") from None
         yield PackedAddress(network.network_address.packed), network.prefixlen
+
+
+def _texts(found: Mapping[str, str]) -> dict[str, str]:
+    """Most are on many items. `dict` would go through each mapping twice."""
+    return {_shared(name): _shared(found[name]) for name in found}
 
 
 def _port_mapping(message: pb.PortMapping) -> model.PortMapping:

@@ -45,7 +45,7 @@ class Kinds:
         family = _FAMILIES.get(tag)
         if family is None or behind > len(encoded):
             return None
-        end, time_ns = _time(encoded)
+        end, time_ns = _time(encoded) if _TIME in encoded else (len(encoded), 0)
         key = tag, encoded[behind:end]
         try:
             address = socket.inet_pton(family, encoded[4:behind].decode("ascii"))

@@ -52,6 +52,9 @@ _FLAG_OF_ALGORITHM = {
 }
 
 
+_NAMES = {int(protocol): protocol.name for protocol in Protocol}
+
+
 class PortKey(NamedTuple):
     """One port of one service: what keeps a service id."""
 
@@ -60,7 +63,7 @@ class PortKey(NamedTuple):
     protocol: int
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.port}/{Protocol(self.protocol).name}"
+        return f"{self.path}:{self.port}/{_NAMES[self.protocol]}"
 
 
 class SlotSet(NamedTuple):
@@ -221,7 +224,7 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> lis
     tails: dict[tuple[tuple[str, int], ...], bytes] = {}
     found: list[Member] = []
     for addresses, endpoint in alike(endpoints):
-        scopes = endpoint.scopes.value
+        scopes = int(endpoint.scopes)  # a flag's `value` takes four times as long
         if endpoint.reject:
             found.append((None, scopes, endpoint))
             continue
@@ -239,8 +242,10 @@ def _members(endpoints: Sequence[Endpoint], port: PortMapping, size: int) -> lis
 
 
 def _shares_without_this_family(view: ServiceView, members: Sequence[Member]) -> list[Member]:
+    if view.service.origin is not Origin.GATEWAY_LISTENER:
+        return []
     present = {endpoint.group for _, scopes, endpoint in members if scopes}
-    return [(None, each.scopes.value, each) for each in without_this_family(view, present)]
+    return [(None, int(each.scopes), each) for each in without_this_family(view, present)]
 
 
 def _slot_sets(members: Sequence[Member]) -> tuple[SlotSet, SlotSet, SlotSet]:

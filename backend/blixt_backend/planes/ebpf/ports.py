@@ -28,9 +28,11 @@ class PackedIndexes:
 
     def unpacked(self) -> dict[bytes, int]:
         """In the order of packing."""
+        if not self.keys:
+            return {}
         numbers = memoryview(self.numbers).cast("I")
-        size = len(self.keys) // max(len(numbers), 1)
-        starts = range(0, len(self.keys), size or 1)
+        size = len(self.keys) // len(numbers)
+        starts = range(0, len(self.keys), size)
         return dict(zip([self.keys[start : start + size] for start in starts], numbers, strict=True))
 
 
