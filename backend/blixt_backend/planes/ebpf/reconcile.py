@@ -302,8 +302,10 @@ class Reconciler:
         if packed == state.arrivals:
             return
         held = state.arrivals.unpacked()
-        batch.arrivals.update(dict.fromkeys(held.keys() - arrivals.keys()))
-        batch.arrivals.update({key: index for key, index in arrivals.items() if held.get(key) != index})
+        if held:
+            batch.arrivals.update(dict.fromkeys(held.keys() - arrivals.keys()))
+            arrivals = {key: index for key, index in arrivals.items() if held.get(key) != index}
+        batch.arrivals.update(arrivals)
         state.arrivals = packed
 
     def _write_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
