@@ -24,7 +24,7 @@ _DATAGRAM = 1 << 20
 _BUFFER = 256 << 20
 #: SO_RCVBUFFORCE, which `socket` has no name for.
 _RECEIVE_BUFFER_FORCE = 33
-_LOOK_SECONDS = 0.2
+_SILENCE_SECONDS = 0.2
 #: Every IPv4 address 10.x.x.x, wherever it is in a message; they may overlap.
 _ADDRESSES = re.compile(rb"(?=(\x0a...))", re.DOTALL)
 
@@ -59,8 +59,8 @@ class Commits:
         ends = time.monotonic() + patience
         position = 0
         while time.monotonic() < ends:
-            if self._failure:
-                raise MissedError(f"listening to nftables: {self._failure}")
+            # To look through what came takes the interpreter's lock, and so puts off what comes meanwhile.
+            self._wait_for_silence()
             told = self._told
             while position < len(told):
                 came, datagram = told[position]
@@ -69,10 +69,16 @@ class Commits:
                     missing.difference_update(_ADDRESSES.findall(datagram))
                 if not missing and _NEW_GENERATION in _kinds(datagram):
                     return came
-            time.sleep(0.01 if len(missing) <= 1 else _LOOK_SECONDS)
-        raise MissedError(
-            f"{len(missing)} of {len(addresses)} addresses are not there after {patience:.0f} s"
-        )
+        after = f"after {patience:.0f} s"
+        raise MissedError(f"{len(missing)} of {len(addresses)} addresses are not there {after}")
+
+    def _wait_for_silence(self) -> None:
+        count = -1
+        while count != len(self._told):
+            count = len(self._told)
+            time.sleep(_SILENCE_SECONDS)
+            if self._failure:
+                raise MissedError(f"listening to nftables: {self._failure}")
 
     def _listen(self) -> None:
         while not self._closed:
@@ -90,7 +96,7 @@ def _opened() -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
     opened.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
     opened.bind((0, 1 << _GROUP - 1))
-    opened.settimeout(_LOOK_SECONDS)
+    opened.settimeout(_SILENCE_SECONDS)
     return opened
 
 
