@@ -17,7 +17,7 @@ from blixt_backend.planes import registry
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.capabilities import Capability
 from blixt_backend.planes.command import planes
-from blixt_backend.planes.pinroot import DEFAULT_PIN_ROOT
+from blixt_backend.planes.pinroot import DEFAULT_PIN_ROOT, others_pin_root
 
 DEFAULT_PLANE = "ebpf"
 #: Subcommands that are about no plane in particular.
@@ -75,7 +75,7 @@ class BackendGroup(click.Group):
             return common
         own = list(plane.options())
         if _drains_others(plane) and all(option.name != _PIN_ROOT for option in own):
-            own.append(_pin_root_option())
+            own.append(others_pin_root())
         return [*own, *common]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,17 +96,6 @@ class BackendGroup(click.Group):
 def _drains_others(plane: type[Plane]) -> bool:
     """Whether it takes the node over: one that is only there as long as its process is a guest."""
     return not plane.only_shows and Capability.OUTLIVES_PROCESS in plane.capabilities
-
-
-def _pin_root_option() -> click.Option:
-    """Of planes that pin nothing: where to look for what the ebpf plane has left."""
-    return click.Option(
-        ["--pin-root"],
-        type=click.Path(file_okay=False, path_type=Path),
-        default=DEFAULT_PIN_ROOT,
-        show_default=True,
-        help="Where plane ebpf, if it was here before, has pinned what is to be drained.",
-    )
 
 
 def _named_plane(args: Sequence[str]) -> str:

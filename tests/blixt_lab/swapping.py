@@ -37,12 +37,12 @@ table inet {_COUNTER} {{
 class Swapped:
     """The first node of a cluster; on the others plane ebpf stays."""
 
-    def __init__(self, built: Cluster, program: Path) -> None:
+    def __init__(self, built: Cluster, program: Path, *ebpf_options: str) -> None:
         self.built = built
         self.node: Host = built.nodes[0]
         self.blixt = Blixt(built)
         self.backend: Daemon = self.blixt.backends[self.node.name]
-        self._ebpf = self.backend.argv
+        self._ebpf = [*self.backend.argv, *ebpf_options]
         self._program = program
         self._logged = 0
 

@@ -56,7 +56,8 @@ class KubeProxy:
         self._daemons = []
 
     def clean_up(self) -> None:
-        """As an operator does, when nothing of it is needed any more."""
+        """As an operator does. The counter goes first: it is a chain of type nat."""
+        self._host.run("nft", "delete", "table", "inet", _COUNTER)
         self._host.run(self._program, "--cleanup", f"--config={self._config}", timeout=60)
         wait_for(lambda: "kube-proxy" not in self._host.run("nft", "list", "tables").stdout, "it to be gone")
 

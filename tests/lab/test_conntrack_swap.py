@@ -110,3 +110,27 @@ def connections(blixt: Blixt, built: Cluster) -> int:
     """How many our programs have counted on node1 to the service."""
     rows = blixt.inspect(built.nodes[0], "services")
     return sum(row["connections"] for row in rows if row["name"].startswith("default/swap:"))
+
+
+def test_flows_of_the_kernel_end_when_their_endpoint_leaves_whosever_their_rules_were(built: Cluster) -> None:
+    built.nodes[0].call(lambda: conntrack.replace([]))
+    with held_by_the_kernel(built) as (_, held):
+        blixt = Blixt(built)
+        blixt.start()
+        made = service("swap", ["10.96.1.1", "fd00:10:96::1"], external=ADDRESSES)
+        blixt.apply("swap", [made, *slices("swap", built.pods)])
+        left, stays = built.pods[0].name, {pod.name for pod in built.pods[1:]}
+        blixt.apply("swap", [made, *slices("swap", built.pods[1:])])
+        tcp = [each for kind, each in zip(KINDS, held, strict=True) if kind[0] == "tcp"]
+        udp = [each for kind, each in zip(KINDS, held, strict=True) if kind[0] == "udp"]
+        wait_for(
+            lambda: all(
+                len(each.result.lost) == sum(name == left for name in each.result.servers.values())
+                for each in tcp
+            ),
+            "resets",
+        )
+        wait_for(lambda: all(set(each.result.servers.values()) <= stays for each in udp), "UDP to move")
+        assert {loss.server for each in tcp for loss in each.result.lost} <= {left}
+        for backend in blixt.backends.values():
+            backend.terminate()

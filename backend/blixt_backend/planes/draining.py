@@ -107,7 +107,7 @@ class Draining:
                 return
             except PlaneError as error:
                 if str(error) != told:
-                    log.warning("what plane %s has left here is not drained yet: %s", leftover.plane, error)
+                    log.warning("what %s has left here is not drained yet: %s", leftover.title, error)
                 told = str(error)
                 pending.repeat()
             finally:
@@ -116,7 +116,7 @@ class Draining:
 
     async def _until_gone(self, leftover: Leftover, pending: Pending) -> None:
         await leftover.drain()
-        log.info("plane %s takes no new flows on this node; those that it has go on", leftover.plane)
+        log.info("%s takes no new flows on this node; those that it has go on", leftover.title)
         started = time.monotonic()
         while True:
             change = pending.take()
@@ -125,12 +125,12 @@ class Draining:
             looked = time.monotonic()
             left = await leftover.flows()
             took = time.monotonic() - looked
-            log.debug("plane %s has %d flows left", leftover.plane, left)
+            log.debug("%s has %d flows left", leftover.title, left)
             if not left or self._is_too_late(looked - started):
                 break
             await self._pause(max(self._pace.look, took * self._pace.times), pending)
         await leftover.remove()
-        log.info("took away what plane %s had left, and %d flows with it", leftover.plane, left)
+        log.info("took away what %s had left, and %d flows with it", leftover.title, left)
 
     def _is_too_late(self, seconds: float) -> bool:
         return self._pace.longest is not None and seconds >= self._pace.longest

@@ -23,6 +23,11 @@ class Leftover(ABC):
     #: The plane's name.
     plane: ClassVar[str]
 
+    @property
+    def title(self) -> str:
+        """To speak of it."""
+        return f"plane {self.plane}"
+
     @abstractmethod
     async def hold(self) -> bool:
         """Keep others from it, if there is anything; whether there is. PlaneError: its own backend runs."""

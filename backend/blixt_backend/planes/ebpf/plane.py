@@ -45,6 +45,7 @@ from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
 from blixt_backend.planes.ebpf.vacancies import Vacancies
 from blixt_backend.planes.links import Link, is_glob, scan, unmatched
+from blixt_backend.planes.nftables import foreign
 from blixt_backend.planes.nftables.libnftables import NftError
 
 if TYPE_CHECKING:
@@ -300,6 +301,7 @@ class EbpfPlane(Plane):
         lock = self._pins.lock()
         try:
             apart.end()
+            foreign.remove()
             return clsact.remove_all() + self._pins.remove_all()
         finally:
             os.close(lock)

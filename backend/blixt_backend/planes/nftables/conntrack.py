@@ -55,6 +55,13 @@ def count(family: Family, frontends: Container[Frontend]) -> int:
         )
 
 
+def has_translated(family: Family) -> bool:
+    """Whether any flow's destination is translated, whoever's it is. Raises OSError."""
+    with ctnetlink.opened() as netlink:
+        netlink.send(request(family))
+        return any(flow.translated for flow in _flows(netlink, family))
+
+
 def forget(family: Family, stale: Stale, *, only_translated: bool = False) -> int:
     """Delete the stale flows; how many. Raises OSError.
 

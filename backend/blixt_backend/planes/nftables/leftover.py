@@ -27,7 +27,7 @@ from blixt_backend.planes.nftables.state import State
 _T = TypeVar("_T")
 _GONE = Plan()
 #: Who may not look may not drain either; and a kernel without nftables has nothing of it.
-_NOBODY_S: Final = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
+NOBODY_S: Final = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 
 class NftablesLeftover(Leftover):
@@ -64,23 +64,30 @@ class NftablesLeftover(Leftover):
 
     def _hold(self) -> bool:
         try:
-            self._tables = Tables(Nftables(), Rules())
-            there = self._tables.has_any()
+            there = self._open().has_any()
         except LibraryMissingError:  # it can't have been here
             return False
         except OSError as error:
-            if error.errno in _NOBODY_S:
+            if error.errno in NOBODY_S:
                 return False
             raise
         if there:
             self._owner = owning.own()
         return there
 
+    def _open(self) -> Tables:
+        self._tables = Tables(Nftables(), Rules())
+        return self._tables
+
     def _drain(self) -> None:
-        tables = self._opened
+        self._begin()
+        for family, frontends in self._frontends.items():
+            frontends |= adopt.frontends(self._opened.held(family).elements)
+        self._opened.empty_all()
+
+    def _begin(self) -> None:
         self._states = {family: State() for family in FAMILIES}
-        self._frontends = {family: adopt.frontends(tables.held(family).elements) for family in FAMILIES}
-        tables.empty_all()
+        self._frontends = {family: set() for family in FAMILIES}
 
     def _follow(self, change: ChangeSet) -> None:
         addresses = tuple(dict.fromkeys(address for link in links.scan() for address in link.addresses))

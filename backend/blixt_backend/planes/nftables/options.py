@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from pathlib import Path
 
 import click
 
 from blixt_backend.planes import nodeports, servicecidrs
 from blixt_backend.planes.nftables.ruleset import Range, Rules
 from blixt_backend.planes.parsing import parsed
+from blixt_backend.planes.pinroot import DEFAULT_PIN_ROOT, others_pin_root
 
 #: kube-proxy's bit, which CNIs know and leave alone.
 DEFAULT_MASQUERADE_BIT = 14
@@ -23,6 +25,8 @@ class Settings:
     interfaces: tuple[str, ...] = ()
     node_ports: nodeports.NodePortAddresses = field(default_factory=nodeports.NodePortAddresses)
     rules: Rules = field(default_factory=Rules)
+    #: Where plane ebpf has pinned what is drained, if it was here before.
+    pin_root: Path = DEFAULT_PIN_ROOT
 
 
 def options() -> list[click.Parameter]:
@@ -66,6 +70,7 @@ def options() -> list[click.Parameter]:
             help="The bit of packets' marks that says that the source must be translated; kube-proxy's own. "
             "It is set between this plane's rules only.",
         ),
+        others_pin_root(),
     ]
 
 
@@ -75,6 +80,7 @@ def settings(
     nodeport_addresses: tuple[str, ...],
     service_cidrs: tuple[str, ...],
     masquerade_bit: int,
+    pin_root: Path,
 ) -> Settings:
     """The options' values, checked. Raises click.UsageError."""
     node_ports = parsed("--nodeport-addresses", nodeports.parse, nodeport_addresses)
@@ -89,7 +95,7 @@ def settings(
         service_cidrs=parsed("--service-cidrs", servicecidrs.parse, service_cidrs),
         mark=1 << masquerade_bit,
     )
-    return Settings(interfaces, node_ports, rules)
+    return Settings(interfaces, node_ports, rules, pin_root.absolute())
 
 
 def _ranges(texts: Sequence[str]) -> tuple[Range, ...]:

@@ -16,10 +16,11 @@ from blixt_backend.planes import links
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.capabilities import Capability
 from blixt_backend.planes.nftables import conntrack, nodes, options, owning
-from blixt_backend.planes.nftables.family import TABLE
+from blixt_backend.planes.nftables.family import TABLE, Family
 from blixt_backend.planes.nftables.kernel import Tables
 from blixt_backend.planes.nftables.libnftables import LibraryMissingError, Nftables, NftError
 from blixt_backend.planes.nftables.programming import Programming
+from blixt_backend.planes.nftables.stale import Stale
 
 if TYPE_CHECKING:
     import click
@@ -106,8 +107,12 @@ class NftablesPlane(Plane):
         self._check_interfaces(there)
         self._owner = owning.own()
         self._tables = Tables(Nftables(), self._settings.rules)
-        self._programming = Programming(self._tables, conntrack.forget)
+        self._programming = Programming(self._tables, self._forget)
         self._place = self._look(there)
+
+    def _forget(self, family: Family, stale: Stale) -> int:
+        # What plane ebpf translates, connection tracking knows as not translated.
+        return conntrack.forget(family, stale, only_translated=self._settings.pin_root.is_dir())
 
     def _look(self, there: Sequence[links.Link]) -> nodes.Place:
         return nodes.look(there, self._settings.interfaces, self._settings.node_ports)

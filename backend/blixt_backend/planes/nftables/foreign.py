@@ -1,0 +1,64 @@
+"""What another proxy has left on a node: flows that the kernel goes on translating, by its rules no more.
+
+They need a chain of type nat, whosever it is: an empty one of ours, so that the other proxy's rules may go at
+any time. And somebody must end those whose endpoints leave.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from blixt_backend.planes.nftables import conntrack, dump
+from blixt_backend.planes.nftables.family import FAMILIES
+from blixt_backend.planes.nftables.leftover import NOBODY_S, NftablesLeftover
+from blixt_backend.planes.nftables.libnftables import LibraryMissingError, Nftables
+
+_TABLE: Final = "blixt_kept"
+_CHAIN: Final = "chain kept { type nat hook postrouting priority 100; }"
+
+
+class ForeignLeftover(NftablesLeftover):
+    plane: ClassVar[str] = ""
+
+    @property
+    def title(self) -> str:
+        return "another proxy"
+
+    def _hold(self) -> bool:
+        try:
+            if self._open().has_any():  # the nftables plane's chains do, and that plane ends flows
+                self._remove()
+                return False
+            there = any(_TABLE in dump.tables(family) for family in FAMILIES)
+            return there or any(conntrack.has_translated(family) for family in FAMILIES)
+        except LibraryMissingError:
+            return False
+        except OSError as error:
+            if error.errno in NOBODY_S:
+                return False
+            raise
+
+    def _drain(self) -> None:
+        self._begin()
+        _run("".join(f"table {family.name} {_TABLE} {{\n{_CHAIN}\n}}\n" for family in FAMILIES))
+
+    def _remove(self) -> None:
+        remove()
+
+
+def remove() -> None:
+    """No error if nothing is kept. Raises NftError."""
+    try:
+        there = [family.name for family in FAMILIES if _TABLE in dump.tables(family)]
+    except OSError:  # a kernel without nftables has no table
+        return
+    if there:
+        _run("".join(f"delete table {name} {_TABLE}\n" for name in there))
+
+
+def _run(text: str) -> None:
+    nft = Nftables()
+    try:
+        nft.run_text(text)
+    finally:
+        nft.close()
