@@ -16,6 +16,8 @@
 #define ANSWER_TTL 64
 #define QUOTED_TCP sizeof(struct tcphdr)
 #define QUOTED_UDP sizeof(struct udphdr)
+#define QUOTED_SCTP 20 /* up to the tag in an INIT, whose own is 0 (RFC 9260, 10) */
+_Static_assert(QUOTED_SCTP == QUOTED_TCP, "one room for both");
 
 static __always_inline __u64 sum_pseudo_header(const struct flow *flow, __u32 length, __u32 protocol)
 {
@@ -123,17 +125,20 @@ static __noinline bool make_reset(struct __sk_buff *skb, const struct packet *pa
 }
 
 /* The sum over the quoted transport header as it will leave this node. Fragments are never left to the device. */
-static __always_inline __u32 sum_quoted_transport(struct __sk_buff *skb, const struct packet *packet, bool tcp)
+static __always_inline __u32 sum_quoted_transport(struct __sk_buff *skb, const struct packet *packet, bool udp)
 {
-	const __u32 checksum_at = tcp ? 16 : 6;
+	const __u32 checksum_at = udp ? 6 : 16;
 	__u32 length = packet->network_length - sizeof(network_header);
 	__u8 quoted[QUOTED_TCP] = {};
 	__u16 checksum, pseudo;
 
-	if (tcp)
-		bpf_skb_load_bytes(skb, packet->transport_offset, quoted, QUOTED_TCP);
-	else
+	if (udp)
 		bpf_skb_load_bytes(skb, packet->transport_offset, quoted, QUOTED_UDP);
+	else
+		bpf_skb_load_bytes(skb, packet->transport_offset, quoted, QUOTED_TCP);
+	/* Left to the device, it is 0; what is written there then, this host alone sees, and takes the whole for right. */
+	if (packet->flow.protocol == IPPROTO_SCTP)
+		return sum_words(quoted, sizeof(quoted));
 	checksum = *(__u16 *)(quoted + checksum_at);
 	pseudo = fold(sum_pseudo_header(&packet->flow, length, packet->flow.protocol));
 	/* A checksum left to the device holds the pseudo header's sum, and makes the whole sum its complement. */
@@ -174,16 +179,16 @@ static __noinline bool make_icmp(struct __sk_buff *skb, const struct packet *pac
 	struct icmp_header icmp = {};
 	__u32 quoted;
 	__u64 sum;
-	bool tcp;
+	bool udp;
 
 	if (!packet)
 		return false;
-	tcp = packet->flow.protocol == IPPROTO_TCP;
-	quoted = packet->transport_offset - NETWORK_OFFSET + (tcp ? QUOTED_TCP : QUOTED_UDP);
+	udp = packet->flow.protocol == IPPROTO_UDP;
+	quoted = packet->transport_offset - NETWORK_OFFSET + (udp ? QUOTED_UDP : QUOTED_TCP);
 	icmp.type = mtu ? ICMP_TOO_BIG : ICMP_UNREACHABLE;
 	icmp.code = mtu ? ICMP_TOO_BIG_CODE : ICMP_PORT_UNREACHABLE;
 	icmp.rest = bpf_htonl(mtu);
-	sum = sum_quoted_transport(skb, packet, tcp) + sum_words(&icmp, sizeof(icmp));
+	sum = sum_quoted_transport(skb, packet, udp) + sum_words(&icmp, sizeof(icmp));
 	if (sum_quoted_network(skb, packet, &sum))
 		return false;
 #ifdef BLIXT_IPV6
@@ -221,7 +226,10 @@ static __always_inline bool quotable(const struct packet *packet)
 
 static __always_inline bool answerable(const struct packet *packet)
 {
-	return quotable(packet) && !(packet->flow.protocol == IPPROTO_TCP && (packet->tcp_flags & TCP_RST));
+	if (packet->flow.protocol == IPPROTO_SCTP &&
+	    packet->length < packet->transport_offset - NETWORK_OFFSET + QUOTED_SCTP)
+		return false;
+	return quotable(packet) && !(packet->tcp_flags & TCP_RST);
 }
 
 static __always_inline int refuse(struct __sk_buff *skb, const struct packet *packet, int hook)

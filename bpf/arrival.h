@@ -63,7 +63,7 @@ static __always_inline bool parse_inner(struct __sk_buff *skb, struct packet *pa
 	if (bpf_skb_pull_data(skb, skb->len < LONGEST_TUNNELLED ? skb->len : LONGEST_TUNNELLED))
 		return false;
 	*packet = (struct packet){.plain = true};
-	if (parse_network_packet((void *)(long)skb->data + TUNNEL_HEADER, (void *)(long)skb->data_end, packet))
+	if (parse_network_packet((void *)(long)skb->data + TUNNEL_HEADER, (void *)(long)skb->data_end, packet, false))
 		return true;
 	return packet->fragment == FRAGMENT_LATER && recall_datagram(packet);
 }

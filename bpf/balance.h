@@ -77,22 +77,26 @@ static __always_inline int known_flow(struct __sk_buff *skb, const struct packet
 	return go_on(skb, packet, entry, tick, hook);
 }
 
-/* Headers are in the linear part nearly always; where they may not be, fetch them and look again. */
-static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *packet)
+/*
+ * Headers are in the linear part nearly always; where they may not be, fetch them and look again. So is SCTP, which is
+ * rare, looked at by the second look only.
+ */
+static __always_inline bool parse_skb(struct __sk_buff *skb, struct packet *packet, bool sctp)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
 	*packet = (struct packet){.length = skb->len - NETWORK_OFFSET};
-	if (parse(data, end, packet))
+	if (parse(data, end, packet, false))
 		return true;
 	if (packet->fragment == FRAGMENT_LATER)
 		return false;
-	if (data + LONGEST_HEADERS <= end || data + skb->len <= end)
+	if ((!sctp || packet->flow.protocol != IPPROTO_SCTP) &&
+	    (data + LONGEST_HEADERS <= end || data + skb->len <= end))
 		return false;
 	if (bpf_skb_pull_data(skb, skb->len < LONGEST_HEADERS ? skb->len : LONGEST_HEADERS))
 		return false;
 	*packet = (struct packet){.length = skb->len - NETWORK_OFFSET};
-	return parse((void *)(long)skb->data, (void *)(long)skb->data_end, packet);
+	return parse((void *)(long)skb->data, (void *)(long)skb->data_end, packet, sctp);
 }
 
 static __always_inline int handle(struct __sk_buff *skb, struct packet *packet, int hook)
@@ -123,7 +127,7 @@ static __always_inline int handle_arrived(struct __sk_buff *skb, struct packet *
 		return VERDICT_NEXT;
 	if (endpoint == NOT_FROM_A_NODE)
 		return drop(DROP_NO_NODE);
-	parsed = parse_skb(skb, packet);
+	parsed = parse_skb(skb, packet, false);
 	packet->arrived_for = endpoint;
 	if (parsed)
 		return handle(skb, packet, FROM_TUNNEL);
@@ -136,7 +140,7 @@ static __always_inline int balance(struct __sk_buff *skb, int hook)
 
 	if (skb->protocol != bpf_htons(FAMILY_ETHERTYPE) || is_of_other_network(skb, hook))
 		return VERDICT_NEXT;
-	if (parse_skb(skb, &packet))
+	if (parse_skb(skb, &packet, true))
 		return handle(skb, &packet, hook);
 	if (packet.fragment == FRAGMENT_LATER)
 		return balance_later_fragment(skb, &packet, hook);

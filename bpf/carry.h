@@ -31,7 +31,8 @@ static __always_inline bool too_big(const struct __sk_buff *skb, const struct pa
 
 	if (!mtu || packet->length <= mtu)
 		return false;
-	return !skb->gso_size || headers + skb->gso_size > mtu;
+	/* SCTP's segments have no one size; its sender made each to fit the path. */
+	return !skb->gso_size || (packet->flow.protocol != IPPROTO_SCTP && headers + skb->gso_size > mtu);
 }
 
 /*
@@ -90,7 +91,7 @@ static __always_inline int go_on_translated(struct __sk_buff *skb, const struct 
 		refresh(skb, packet, entry, tick, hook);
 	if (too_big(skb, packet, entry->way.mtu) && !may_be_cut(packet, is_clients_own(packet, entry), hook))
 		return tell_too_big(skb, packet, entry->way.mtu, hook);
-	if (packet->flow.protocol == IPPROTO_TCP)
+	if (packet->flow.protocol != IPPROTO_UDP)
 		note_ending(packet, entry, tick);
 	count_packet(entry, packet->length);
 	return forward(skb, packet, entry, hook);
@@ -109,7 +110,7 @@ static __noinline int go_on_by_tunnel(struct __sk_buff *skb, const struct packet
 	mtu = mtu_of(&entry->way, entry->flags);
 	if (too_big(skb, packet, mtu))
 		return tell_too_big(skb, packet, mtu, hook);
-	if (packet->flow.protocol == IPPROTO_TCP)
+	if (packet->flow.protocol != IPPROTO_UDP)
 		note_ending(packet, entry, tick);
 	count_packet(entry, packet->length);
 	return enter_tunnel(skb, packet, entry, hook);

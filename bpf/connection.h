@@ -56,10 +56,10 @@ static __always_inline __u32 ending_of(__u32 connection_flags, __u32 ending)
 										  : ending;
 }
 
-/* A SYN alone opens a connection; with ACK it is an endpoint's answer to one. */
+/* A SYN (an INIT) alone opens a connection; with ACK it is an endpoint's answer to one. */
 static __always_inline bool opens(const struct packet *packet)
 {
-	return packet->flow.protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 static __always_inline void set_differences(const struct flow *from, struct connection *to)
@@ -195,7 +195,7 @@ static __always_inline enum fate fate_of(const struct packet *packet, const stru
 		return (packet->tcp_flags & TCP_SYN) && is_over(entry->flags) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
 	endpoint = same_endpoint(entry->endpoint, entry->generation);
 	if (!endpoint)
-		return packet->flow.protocol == IPPROTO_TCP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;
+		return packet->flow.protocol != IPPROTO_UDP && !opens(packet) ? FATE_ENDPOINT_GONE : FATE_BEGINS_ANEW;
 	if (opens(packet))
 		return is_over(entry->flags) || (endpoint->flags & ENDPOINT_DRAINING) ? FATE_BEGINS_ANEW : FATE_GOES_ON;
 	if (packet->flow.protocol != IPPROTO_UDP)

@@ -147,7 +147,8 @@ static __always_inline bool is_over_in_kernel(const struct flow *flow, const str
 
 /*
  * Whether a packet to a service, of no flow of ours, is one that the kernel translates the destination of. A TCP packet
- * that opens nothing is of a connection that somebody knows: it is looked up whatever userspace has said.
+ * that opens nothing is of a connection that somebody knows: it is looked up whatever userspace has said. SCTP can't be
+ * looked up: as long as the kernel may have flows, what opens nothing is taken for one of them.
  */
 static __noinline bool kernel_has(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -156,6 +157,8 @@ static __noinline bool kernel_has(struct __sk_buff *skb, const struct packet *pa
 
 	if (!packet)
 		return false;
+	if (packet->flow.protocol == IPPROTO_SCTP)
+		return !opens(packet) && kernel_is_asked();
 	if ((packet->flow.protocol != IPPROTO_TCP || opens(packet)) && !kernel_is_asked())
 		return false;
 	found = find_kernel_flow(skb, &packet->flow);
@@ -170,7 +173,7 @@ static __noinline bool kernel_answers_with(struct __sk_buff *skb, const struct f
 {
 	struct kernel_flow *found;
 
-	if (!key || !kernel_is_asked())
+	if (!key || key->protocol == IPPROTO_SCTP || !kernel_is_asked())
 		return false;
 	found = find_kernel_flow(skb, key);
 	return found && !is_over_in_kernel(key, found) && found->direction == KERNEL_REPLY &&

@@ -229,7 +229,7 @@ static __always_inline bool is_in_use(const struct flow *key, const struct conne
 	struct connection *client;
 	struct flow client_key;
 
-	if (key->protocol == IPPROTO_TCP)
+	if (key->protocol != IPPROTO_UDP)
 		return !is_over(answer->flags);
 	client = find_partner(key, answer, &client_key);
 	return client && tick - client->seen_tick <= 1;

@@ -36,8 +36,8 @@ static __always_inline int balance_fast(struct xdp_md *xdp)
 	__sum16 *checksum;
 	__be16 *ports;
 
-	if (!parse(data, end, &packet) || packet.icmp_error || !packet.plain || packet.fragment || packet.ttl <= 1 ||
-	    (packet.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+	if (!parse(data, end, &packet, false) || packet.icmp_error || !packet.plain || packet.fragment ||
+	    packet.ttl <= 1 || (packet.tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
 		return XDP_PASS;
 	packet.length = end - data - NETWORK_OFFSET;
 	entry = bpf_map_lookup_elem(&connections, &packet.flow);

@@ -86,7 +86,7 @@ static __always_inline bool answering_flow(const struct quote *quote, struct flo
 	__builtin_memcpy(&flow->destination, &quote->ip.saddr, sizeof(struct address));
 	flow->source_port = quote->ports[1];
 	flow->destination_port = quote->ports[0];
-	return flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP;
+	return flow->protocol == IPPROTO_TCP || flow->protocol == IPPROTO_UDP || flow->protocol == IPPROTO_SCTP;
 }
 
 /* Changes the quoted transport checksum where it is quoted; what that adds to a sum over the quote. */
@@ -98,6 +98,9 @@ static __always_inline __u16 change_quoted_checksum(struct __sk_buff *skb, const
 	__u8 protocol = quote->protocol;
 	__sum16 was, now;
 
+	/* Who sent it knows it by its tag, and looks at no sum (RFC 9260, 10). */
+	if (protocol == IPPROTO_SCTP)
+		return 0;
 	offset += protocol == IPPROTO_TCP ? QUOTED_TCP_CHECKSUM : QUOTED_UDP_CHECKSUM;
 	if (bpf_skb_load_bytes(skb, offset, &was, sizeof(was)))
 		return 0;

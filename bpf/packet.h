@@ -2,6 +2,7 @@
 /* What the rules need to know of a packet, and how it is read. */
 #pragma once
 
+#include "sctp.h"
 #include "types.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -78,8 +79,8 @@ struct packet {
 	__u32 arrived_for;      /* the endpoint that another node has chosen for it; 0: it came in no tunnel */
 	__u16 transport_offset; /* from the frame's begin */
 	__u8 ttl;
-	__u8 tcp_flags;
-	bool plain; /* neither options nor extension headers */
+	__u8 tcp_flags; /* and what says the same in SCTP */
+	bool plain;     /* neither options nor extension headers */
 	bool dont_fragment;
 	bool icmp_error;
 	__u8 fragment;
@@ -193,7 +194,34 @@ static __always_inline int parse_network(const void *data, const void *end, stru
 }
 #endif
 
-static __always_inline bool parse_transport(const void *data, const void *end, struct packet *packet)
+/*
+ * What the first chunk says of an association's begin and its end, in TCP's words, as it differs from TCP_ACK. No
+ * branch: the verifier would look at all that follows once for each chunk.
+ */
+static const __u8 flags_of_chunk[256] = {
+	[SCTP_INIT] = TCP_ACK ^ TCP_SYN,
+	[SCTP_INIT_ACK] = TCP_SYN,
+	[SCTP_ABORT] = TCP_ACK ^ TCP_RST,
+	[SCTP_SHUTDOWN_ACK] = TCP_ACK ^ TCP_FIN,
+	[SCTP_SHUTDOWN_COMPLETE] = TCP_ACK ^ TCP_FIN,
+};
+
+/*
+ * Where ports change, so does a sum over all of the packet, of which a fragment doesn't tell how long it is. Senders
+ * avoid them (RFC 9260, 6.9).
+ */
+static __always_inline bool parse_sctp(const void *transport, const void *end, struct packet *packet)
+{
+	const struct sctp_header *sctp = transport;
+
+	if (transport + sizeof(*sctp) > end || packet->fragment != FRAGMENT_NONE ||
+	    packet->network_length < packet->transport_offset - NETWORK_OFFSET + sizeof(*sctp))
+		return false;
+	packet->tcp_flags = TCP_ACK ^ flags_of_chunk[sctp->chunk];
+	return true;
+}
+
+static __always_inline bool parse_transport(const void *data, const void *end, struct packet *packet, bool sctp)
 {
 	const void *transport = data + packet->transport_offset;
 
@@ -207,6 +235,10 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 		break;
 	case IPPROTO_UDP:
 		break;
+	case IPPROTO_SCTP:
+		if (!sctp || !parse_sctp(transport, end, packet))
+			return false;
+		break;
 	case FAMILY_ICMP:
 		packet->icmp_error = is_icmp_error(*(const __u8 *)transport);
 		return packet->icmp_error && packet->fragment == FRAGMENT_NONE;
@@ -219,26 +251,27 @@ static __always_inline bool parse_transport(const void *data, const void *end, s
 }
 
 /* As `parse`, of a packet of the family that stands behind an Ethernet header's bytes, whatever these are. */
-static __always_inline bool parse_network_packet(const void *data, const void *end, struct packet *packet)
+static __always_inline bool parse_network_packet(const void *data, const void *end, struct packet *packet, bool sctp)
 {
 	int protocol = parse_network(data, end, packet);
 
 	if (protocol < 0)
 		return false;
 	packet->flow.protocol = protocol;
-	return parse_transport(data, end, packet);
+	return parse_transport(data, end, packet, sctp);
 }
 
 /*
  * False: not for us, or a later fragment, of which there is no more to know. Reads nothing but `data` to `end`, so it
- * serves both hooks. `packet` is zeroed but for its length.
+ * serves both hooks. `packet` is zeroed but for its length. `sctp` is constant: where it isn't asked for, the verifier has a
+ * third less to look at.
  */
-static __always_inline bool parse(const void *data, const void *end, struct packet *packet)
+static __always_inline bool parse(const void *data, const void *end, struct packet *packet, bool sctp)
 {
 	const struct ethhdr *ethernet = data;
 
 	packet->plain = true;
 	if ((void *)(ethernet + 1) > end || ethernet->h_proto != bpf_htons(FAMILY_ETHERTYPE))
 		return false;
-	return parse_network_packet(data, end, packet);
+	return parse_network_packet(data, end, packet, sctp);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from blixt_model.checksum import checksum, ones_sum, pseudo_header
-from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, TCP, TRANSPORT_SIZE
+from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, QUOTED_SIZE, SCTP, TCP
 from blixt_model.parse import ACK, FIN, RST, SYN, Fragment, Packet
 from blixt_model.tables import Changes, Counters, DropReason, Tables
 from blixt_model.ways import Circumstances, Outcome, Verdict, send, way_to
@@ -26,6 +26,11 @@ def refuse(
 def refuse_vacant(packet: Packet, now: Circumstances, tables: Tables, changes: Changes) -> Outcome:
     """At an address of a service that hasn't this port."""
     return _refuse(packet, DropReason.UNDEFINED_PORT, now, tables, changes)
+
+
+def refuse_gone(packet: Packet, now: Circumstances, tables: Tables, changes: Changes) -> Outcome:
+    """To an endpoint that is no longer there."""
+    return _refuse(packet, DropReason.ENDPOINT_GONE, now, tables, changes)
 
 
 def _refuse(
@@ -61,11 +66,13 @@ def answer_reset(packet: Packet, now: Circumstances, tables: Tables, changes: Ch
 
 def _payload_bytes(packet: Packet) -> int:
     data_offset = 4 * (packet.raw[packet.transport + 12] >> 4)
-    return _network_length(packet) - packet.family.header_size - data_offset
+    return packet.network_length - packet.family.header_size - data_offset
 
 
 def _answerable(packet: Packet) -> bool:
-    if packet.protocol == TCP and packet.tcp_flags & RST:
+    if packet.tcp_flags & RST:
+        return False
+    if packet.protocol == SCTP and len(packet.raw) < packet.transport + QUOTED_SIZE[SCTP]:
         return False
     has_fragment_header_only = (
         packet.family is not IPV4
@@ -80,7 +87,7 @@ def _answer_error(
 ) -> Outcome:
     if not _answerable(packet):
         return Outcome(Verdict.DROP, packet.raw, changes)
-    quoted = packet.raw[ETHERNET_SIZE : packet.transport + TRANSPORT_SIZE[packet.protocol]]
+    quoted = packet.raw[ETHERNET_SIZE : packet.transport + QUOTED_SIZE[packet.protocol]]
     message = struct.pack("!BBHI", kind, code, 0, mtu) + quoted
     return _answer(packet, packet.family.icmp, message, 2, now, tables, changes, _still_to_come(packet))
 
@@ -91,23 +98,16 @@ def _still_to_come(packet: Packet) -> int:
     A checksum left to the device holds the pseudo header's sum until then; with the real one, the transport's
     part of the quoted packet sums up to the complement of that.
     """
-    if packet.fragment is not Fragment.NONE:
+    if packet.fragment is not Fragment.NONE or packet.protocol == SCTP:
         return 0
     flow, transport = packet.flow, packet.raw[packet.transport :]
-    length = _network_length(packet) - packet.family.header_size & 0xFFFFFFFF
+    length = packet.network_length - packet.family.header_size & 0xFFFFFFFF
     pseudo = ones_sum(flow.source + flow.destination + struct.pack("!II", length, flow.protocol))
     at = CHECKSUM_AT[flow.protocol]
     if int.from_bytes(transport[at : at + 2], "big") != pseudo:
         return 0
-    as_it_is = ones_sum(transport[: TRANSPORT_SIZE[flow.protocol]])
+    as_it_is = ones_sum(transport[: QUOTED_SIZE[flow.protocol]])
     return ones_sum(struct.pack("!HH", ~pseudo & 0xFFFF, ~as_it_is & 0xFFFF))
-
-
-def _network_length(packet: Packet) -> int:
-    """By the network header itself: a frame may be padded."""
-    if packet.family is IPV4:
-        return int.from_bytes(packet.raw[ETHERNET_SIZE + 2 : ETHERNET_SIZE + 4], "big")
-    return 40 + int.from_bytes(packet.raw[ETHERNET_SIZE + 4 : ETHERNET_SIZE + 6], "big")
 
 
 def _answer(

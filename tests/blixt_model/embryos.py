@@ -66,7 +66,7 @@ def hint_to(key: Flow, embryo: Embryo, device: int, tag: int) -> Hint:
 def begins_anew(embryo: Embryo, packet: Packet, endpoint: Endpoint, tick: int) -> bool:
     if packet.protocol == UDP:
         return endpoint.silent or tick - embryo.seen_tick > UDP_IDLE_TICKS
-    return packet.is_new_tcp and (is_over(embryo.flags) or endpoint.draining)
+    return packet.opens and (is_over(embryo.flags) or endpoint.draining)
 
 
 def shows_life(embryo: Embryo, packet: Packet, tick: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blixt_model import embryos
 from blixt_model.checksum import changed, changed_udp
-from blixt_model.family import CHECKSUM_AT, ICMP_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP
+from blixt_model.family import CHECKSUM_AT, ICMP_SIZE, IPV4, SCTP, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.parse import FRAGMENT_HEADER, Packet
 from blixt_model.tables import Changes, ConnectionFlag, Flow, Tables, Via, partner_of
 from blixt_model.translation import read16, replace_checksum, rewrite_network
@@ -93,6 +93,8 @@ def _rewrite_quoted(frame: bytearray, packet: Packet, quoted: _Quoted, to: Flow)
         replace_checksum(frame, at, changed(read16(frame, at), old, new))
     old, new = old + frame[ports], new + struct.pack("!HH", to.source_port, to.destination_port)
     frame[ports] = new[-4:]
+    if quoted.flow.protocol == SCTP:  # nobody looks at its checksum, but for its tag
+        return
     at = quoted.transport + CHECKSUM_AT[quoted.flow.protocol]
     if quoted.flow.protocol == UDP:
         replace_checksum(frame, at, changed_udp(read16(frame, at), old, new))

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 
 TCP = 6
 UDP = 17
+SCTP = 132
 
 ETHERNET_SIZE = 14
 TCP_SIZE = 20
 UDP_SIZE = 8
 ICMP_SIZE = 8
-#: Of the ports' own header: TCP's or UDP's least size.
-TRANSPORT_SIZE = {TCP: TCP_SIZE, UDP: UDP_SIZE}
-#: Where the checksum stands in the transport header.
+#: SCTP's common header and the begin of a chunk.
+SCTP_SIZE = 16
+#: Of what has ports, the least size.
+TRANSPORT_SIZE = {TCP: TCP_SIZE, UDP: UDP_SIZE, SCTP: SCTP_SIZE}
+#: What an ICMP error quotes of it: of SCTP up to the tag in an INIT (RFC 9260, 10).
+QUOTED_SIZE = {TCP: TCP_SIZE, UDP: UDP_SIZE, SCTP: 20}
+#: Where the Internet checksum stands in the transport header. SCTP's is another one.
 CHECKSUM_AT = {TCP: 16, UDP: 6}
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from blixt_model import embryos, loads
-from blixt_model.answers import answer_reset, answer_too_big, drop, refuse, refuse_vacant
+from blixt_model.answers import answer_too_big, drop, refuse, refuse_gone, refuse_vacant
 from blixt_model.datagrams import datagram_of, with_ports
-from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
+from blixt_model.family import ETHERNET_SIZE, SCTP, TRANSPORT_SIZE, UDP
 from blixt_model.hashing import MASK_32, hash_of, maglev_hash
 from blixt_model.kernel_flows import kernel_answers_with, kernel_has
 from blixt_model.parse import FIN, RST, SYN, Fragment, Packet
@@ -57,7 +57,7 @@ ENDED = CLOSED_BY_BOTH | ConnectionFlag.RESET
 
 
 def handle_flow(packet: Packet, now: Circumstances, tables: Tables) -> Outcome:
-    """TCP or UDP with its ports in sight, and later fragments: rules 2, 3 and 11."""
+    """TCP, UDP or SCTP with its ports in sight, and later fragments: rules 2, 3 and 11."""
     return _Handling(packet, now, tables).outcome()
 
 
@@ -65,6 +65,8 @@ def fits(packet: Packet, mtu: int, gso_size: int) -> bool:
     """Whether the packet, or each segment that it will be cut into, is no longer than `mtu` (0: unknown)."""
     if mtu == 0 or packet.length <= mtu:
         return True
+    if packet.protocol == SCTP:
+        return gso_size > 0
     headers = packet.transport - ETHERNET_SIZE + TRANSPORT_SIZE[packet.protocol]
     return gso_size > 0 and headers + gso_size <= mtu
 
@@ -129,14 +131,13 @@ class _Handling:
         if not entry.is_reply:
             endpoint = self._live_endpoint(entry.endpoint, entry.generation)
             if endpoint is None:
-                if self.packet.protocol == TCP and not self.packet.is_new_tcp:
+                if self.packet.protocol != UDP and not self.packet.opens:
                     self._forget(entry)
-                    self.changes.drops.append(DropReason.ENDPOINT_GONE)
-                    return answer_reset(self.packet, self.now, self.tables, self.changes)
+                    return refuse_gone(self.packet, self.now, self.tables, self.changes)
                 return self._new_flow(entry)
             if self._begins_anew(entry, endpoint):
                 return self._new_flow(entry)
-        elif self.packet.protocol == TCP and self.packet.tcp_flags & SYN and is_over(entry.flags):
+        elif self.packet.tcp_flags & SYN and is_over(entry.flags):
             return self._new_flow(entry)
         return self._go_on(entry)
 
@@ -157,7 +158,7 @@ class _Handling:
     def _begins_anew(self, entry: Connection, endpoint: Endpoint) -> bool:
         if self.packet.protocol == UDP:
             return endpoint.silent or is_idle(entry, self.now.tick)
-        return self.packet.is_new_tcp and (is_closed(entry) or endpoint.draining)
+        return self.packet.opens and (is_closed(entry) or endpoint.draining)
 
     def _count_opened(self, entry: Connection | Embryo) -> None:
         if loads.is_counted(entry.flags):
@@ -309,7 +310,7 @@ class _Handling:
             key, embryo, self._tunnel_source(embryo)
         )
         self.changes.embryos[key] = None
-        if key.protocol == TCP:
+        if key.protocol != UDP:
             self._count_opened(opened)
 
     def _answer(self, embryo: Embryo) -> Outcome:
@@ -455,7 +456,7 @@ class _Handling:
 
     def _may_open(self) -> bool:
         opening = self.tables.opening
-        return opening is Opening.ALL or (opening is Opening.STARTS and self.packet.is_new_tcp)
+        return opening is Opening.ALL or (opening is Opening.STARTS and self.packet.opens)
 
     def _to_no_service(self, old: Connection | None, *, defined: bool) -> Outcome:
         if old is not None:
@@ -463,7 +464,7 @@ class _Handling:
         embryo = self._embryo(self.packet.flow)
         if embryo is not None and not is_tunnelled(embryo.flags):
             return self._answer(embryo)
-        if not defined and self._may_open() and (self.packet.protocol == UDP or self.packet.is_new_tcp):
+        if not defined and self._may_open() and (self.packet.protocol == UDP or self.packet.opens):
             match self.tables.vacancy(self.packet.flow.destination):
                 case VacancyAnswer.REFUSED:
                     return refuse_vacant(self.packet, self.now, self.tables, self.changes)
@@ -486,7 +487,7 @@ class _Handling:
         flow = self.packet.flow
         key = partner_of(flow)
         embryo = self._embryo(key)
-        may_begin = flow.protocol == UDP or self.packet.is_new_tcp
+        may_begin = flow.protocol == UDP or self.packet.opens
         if embryo is not None and may_begin and self.now.tick - embryo.seen_tick not in (0, 1):
             client = (embryo.flow.source, embryo.flow.source_port)
             if client == (flow.source, flow.source_port):
@@ -500,7 +501,7 @@ class _Handling:
         if flow.protocol == UDP:
             is_over = client_s is None or self.now.tick - client_s.seen_tick not in (0, 1)
         else:
-            is_over = self.packet.is_new_tcp and is_closed(entry)
+            is_over = self.packet.opens and is_closed(entry)
         if is_over:
             self._count_over(entry)
             if client_s is not None:

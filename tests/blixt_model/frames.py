@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 
 from blixt_model.checksum import checksum, ones_sum, pseudo_header
-from blixt_model.family import CHECKSUM_AT, IPV4, TCP, Family
+from blixt_model.crc32c import crc32c
+from blixt_model.family import CHECKSUM_AT, IPV4, SCTP, TCP, Family
 from blixt_model.parse import FRAGMENT_HEADER
 from blixt_model.tables import Flow
 
@@ -27,8 +28,10 @@ class Shape:
     sequence: int = 0x01020304
     acknowledgement: int = 0x0A0B0C0D
     tcp_options: bytes = b""
+    #: SCTP's first and only one, its type: 0 is DATA.
+    chunk: int = 0
     icmp: tuple[int, int] | None = None
-    #: The transport's: RIGHT, WRONG (off by some), ZERO or LEFT_TO_DEVICE (the pseudo header's sum).
+    #: The transport's: RIGHT, WRONG (off by some), ZERO or LEFT_TO_DEVICE (the pseudo header's sum; SCTP: 0).
     checksum: int = RIGHT
     #: IPv4 only; a multiple of four bytes.
     options: bytes = b""
@@ -64,6 +67,8 @@ def _transport(shape: Shape, protocol: int) -> bytes:
     if shape.icmp:
         body = struct.pack("!BBHI", *shape.icmp, 0, 0) + shape.payload
         at = 2
+    elif protocol == SCTP:
+        return _sctp(shape)
     elif protocol == TCP:
         offset = (20 + len(shape.tcp_options)) // 4 << 4
         body = struct.pack(
@@ -91,6 +96,18 @@ def _transport(shape: Shape, protocol: int) -> bytes:
     if shape.checksum == LEFT_TO_DEVICE:
         value = ones_sum(pseudo_header(flow.source, flow.destination, protocol, len(body)))
     return body[:at] + struct.pack("!H", value) + body[at + 2 :]
+
+
+def _sctp(shape: Shape) -> bytes:
+    flow, length = shape.flow, 4 + len(shape.payload)
+    ports = struct.pack("!HHI", flow.source_port, flow.destination_port, shape.sequence)
+    chunk = struct.pack("!BBH", shape.chunk, 0, length) + shape.payload
+    value = crc32c(ports + bytes(4) + chunk)
+    if shape.checksum == WRONG:
+        value ^= 0x1234
+    elif shape.checksum != RIGHT:
+        value = 0
+    return ports + struct.pack("<I", value) + chunk
 
 
 def _wanted(kind: int, right: int) -> int:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from blixt_model.family import ETHERNET_SIZE, ICMP_SIZE, IPV4, TCP, TRANSPORT_SIZE, UDP, Family
+from blixt_model.family import (
+    ETHERNET_SIZE,
+    ICMP_SIZE,
+    IPV4,
+    SCTP,
+    SCTP_SIZE,
+    TCP,
+    TRANSPORT_SIZE,
+    Family,
+)
 from blixt_model.tables import Flow
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+#: What SCTP's first chunk says in TCP's words: INIT, INIT ACK, ABORT, SHUTDOWN ACK and SHUTDOWN COMPLETE.
+FLAGS_OF_CHUNK = {1: SYN, 2: SYN | ACK, 6: RST, 8: FIN, 14: FIN}
 
 FRAGMENT_HEADER = 44
 #: Hop-by-hop, routing and destination options: eight bytes and as many times eight as their second byte says.
@@ -31,7 +42,7 @@ class Fragment(Enum):
 class Packet:
     """A frame and where its parts are.
 
-    `flow` has port numbers only for TCP and UDP; of a later fragment nothing is looked at behind the header
+    `flow` has no port numbers in ICMP; of a later fragment nothing is looked at behind the header
     that says that it is one.
     """
 
@@ -45,7 +56,7 @@ class Packet:
     fragment: Fragment = Fragment.NONE
     #: Of a fragment: what all fragments of a datagram have in common, as it stands in the header.
     identification: bytes = b""
-    #: TCP's flags, ICMP's type.
+    #: TCP's flags, and what says the same in SCTP; ICMP's type.
     tcp_flags: int = 0
     icmp_type: int = 0
 
@@ -58,13 +69,20 @@ class Packet:
         return len(self.raw) - ETHERNET_SIZE
 
     @property
+    def network_length(self) -> int:
+        """The same by the network header: a frame may be padded."""
+        at = ETHERNET_SIZE + (2 if self.family is IPV4 else 4)
+        return int.from_bytes(self.raw[at : at + 2], "big") + (0 if self.family is IPV4 else 40)
+
+    @property
     def is_plain(self) -> bool:
         """Without IPv4 options and IPv6 extension headers."""
         return self.transport == ETHERNET_SIZE + self.family.header_size
 
     @property
-    def is_new_tcp(self) -> bool:
-        return self.protocol == TCP and self.tcp_flags & (SYN | ACK) == SYN
+    def opens(self) -> bool:
+        """TCP or SCTP that begins."""
+        return self.tcp_flags & (SYN | ACK) == SYN
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +157,17 @@ def _transport(raw: bytes, family: Family, network: _Network) -> Packet | None:
     needed = ICMP_SIZE if protocol == family.icmp else TRANSPORT_SIZE.get(protocol)
     if needed is None or len(raw) < at + needed:
         return None
-    has_ports = protocol in (TCP, UDP)
-    if has_ports:
+    if protocol != family.icmp:
         ports = (int.from_bytes(raw[at : at + 2], "big"), int.from_bytes(raw[at + 2 : at + 4], "big"))
         packet = _packet(raw, family, network, ports)
-        return replace(packet, tcp_flags=raw[at + 13]) if protocol == TCP else packet
+        if protocol == TCP:
+            return replace(packet, tcp_flags=raw[at + 13])
+        if protocol == SCTP:
+            is_cut = packet.network_length < at - ETHERNET_SIZE + SCTP_SIZE
+            if is_cut or network.fragment is not Fragment.NONE:
+                return None
+            return replace(packet, tcp_flags=FLAGS_OF_CHUNK.get(raw[at + 12], ACK))
+        return packet
     if network.fragment is not Fragment.NONE or raw[at] not in family.error_types:
         return None
     return replace(_packet(raw, family, network, (0, 0)), icmp_type=raw[at])

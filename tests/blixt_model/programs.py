@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from blixt_model.errors import translate_error
-from blixt_model.family import ETHERNET_SIZE, TCP, UDP
+from blixt_model.family import ETHERNET_SIZE, TCP, TRANSPORT_SIZE, UDP
 from blixt_model.flows import fits, handle_flow, traffic
 from blixt_model.parse import FIN, RST, SYN, Fragment, Packet, parse
 from blixt_model.tables import Changes, Connection, Tables, Via
@@ -29,7 +29,7 @@ def process(raw: bytes, now: Circumstances, tables: Tables) -> Outcome:
     was_handled = now.hook is Hook.NODE_EGRESS and now.came_in_by in tables.devices
     if packet is None or was_handled:
         return Outcome(Verdict.NEXT, raw)
-    if packet.protocol in (TCP, UDP) or packet.fragment is Fragment.LATER:
+    if packet.protocol in TRANSPORT_SIZE or packet.fragment is Fragment.LATER:
         return handle_flow(packet, now, tables)
     return translate_tunnel_error(packet, now, tables) or translate_error(packet, now, tables)
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6ParamProblem, ICMPv6TimeExceeded
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6PacketTooBig,
+    ICMPv6ParamProblem,
+    ICMPv6TimeExceeded,
+    IPerror6,
+)
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Packet
 
 _CHECKSUM_FIELDS: dict[type[Packet], str] = {
     IP: "chksum",
     TCP: "chksum",
     UDP: "chksum",
+    SCTP: "chksum",
     ICMP: "chksum",
     ICMPv6DestUnreach: "cksum",
     ICMPv6PacketTooBig: "cksum",
@@ -22,7 +30,7 @@ _CHECKSUM_FIELDS: dict[type[Packet], str] = {
 def wrong_checksums(frame: bytes) -> list[str]:
     """Which headers of the frame have another checksum than scapy gives them; a quoted IPv4 header's too.
 
-    A UDP checksum of 0 is none, and so not wrong.
+    A checksum of 0 is none in UDP, and in SCTP left to a device: not wrong.
     """
     packet = Ether(frame)
     rebuilt = packet.copy()
@@ -33,16 +41,16 @@ def wrong_checksums(frame: bytes) -> list[str]:
         f"{layer.name}: {getattr(layer, name):#06x}, scapy says {getattr(again, name):#06x}"
         for (layer, name), (again, _) in zip(_own_layers(packet), _own_layers(rebuilt), strict=True)
         if getattr(layer, name) != getattr(again, name)
-        and not (isinstance(layer, UDP) and getattr(layer, name) == 0)
+        and not (isinstance(layer, UDP | SCTP) and getattr(layer, name) == 0)
     ]
     return wrong + _wrong_quoted(packet)
 
 
 def _own_layers(packet: Packet) -> list[tuple[Packet, str]]:
-    """Not those of a quoted packet, which scapy gives classes of their own."""
+    """Not those of a quoted packet, most of which scapy gives classes of their own."""
     found = []
     layer: Packet = packet
-    while layer:
+    while layer and not isinstance(layer, IPerror | IPerror6):
         if type(layer) in _CHECKSUM_FIELDS:
             found.append((layer, _CHECKSUM_FIELDS[type(layer)]))
         layer = layer.payload

@@ -11,6 +11,7 @@ from scapy.packet import Packet, Raw
 
 from blixt_model.comparison import Comparison
 from blixt_model.family import IPV4, Family
+from blixt_model.family import SCTP as SCTP_NUMBER
 from blixt_model.family import TCP as TCP_NUMBER
 from blixt_model.family import UDP as UDP_NUMBER
 from blixt_model.network import packed
@@ -85,7 +86,7 @@ class Names:
 
 @dataclass(slots=True)
 class Scene:
-    """Every service has the virtual address, one slot and, on port 80 + its id, TCP and UDP."""
+    """Every service has the virtual address, one slot and, on port 80 + its id, TCP, UDP and SCTP."""
 
     comparison: Comparison
     family: Family = field(init=False)
@@ -158,7 +159,7 @@ class Scene:
         return tables
 
     def _add(self, tables: Tables, service: Service) -> None:
-        for protocol in (TCP_NUMBER, UDP_NUMBER):
+        for protocol in (TCP_NUMBER, UDP_NUMBER, SCTP_NUMBER):
             tables.services[Frontend(packed(self.names.vip), 80 + service.id, protocol)] = service
 
     def _add_devices(self, tables: Tables) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from blixt_model.checksum import checksum
 from blixt_model.choices import Choices
-from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP, Family
+from blixt_model.family import ETHERNET_SIZE, IPV4, SCTP, TCP, UDP, Family
 from blixt_model.frames import LEFT_TO_DEVICE, RIGHT, WRONG, ZERO, Shape, frame, network_packet, tagged
 from blixt_model.incidents import Incident, make_incident
 from blixt_model.kernel import MOST_BYTES
@@ -164,10 +164,23 @@ def _packet(choices: Choices, family: Family, flow: Flow, flags: tuple[int, ...]
         tcp_flags=choices.one_of(flags),
         dont_fragment=choices.below(3) == 0,
     )
+    if flow.protocol == SCTP:
+        shape = replace(shape, chunk=_chunk_like(shape.tcp_flags))
     if choices.rarely(6):
         spare = choices.one_of(_NETWORK_LENGTHS) - len(network_packet(replace(shape, payload=b"")))
         shape = replace(shape, payload=_payload(spare))
     return _quirky(choices, shape)
+
+
+def _chunk_like(flags: int) -> int:
+    """SCTP's for a TCP segment: INIT, INIT ACK, ABORT, SHUTDOWN ACK, SHUTDOWN COMPLETE, COOKIE ECHO, DATA."""
+    if flags & RST:
+        return 6
+    if flags & SYN:
+        return 2 if flags & ACK else 1
+    if flags & FIN_ACK == FIN_ACK:
+        return 8
+    return {FIN_ACK & ~ACK: 14, PSH_ACK: 0}.get(flags, 10)
 
 
 def _quirky(choices: Choices, shape: Shape) -> bytes:
@@ -285,7 +298,7 @@ def _quoted_quirk(choices: Choices, quoted: Shape, key: Flow) -> Shape:
     if kind == 12 and family is IPV4:
         return replace(quoted, fragment=choices.one_of(((0, True), (20, False))))
     if kind == 13:
-        return replace(quoted, flow=replace(quoted.flow, protocol=choices.one_of((UDP, TCP, 132))))
+        return replace(quoted, flow=replace(quoted.flow, protocol=choices.one_of((UDP, TCP, SCTP))))
     return replace(quoted, checksum=RIGHT)
 
 

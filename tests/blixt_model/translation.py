@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 from blixt_model.checksum import changed, changed_udp
-from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, UDP
+from blixt_model.crc32c import crc32c
+from blixt_model.family import CHECKSUM_AT, ETHERNET_SIZE, IPV4, SCTP, UDP
 from blixt_model.parse import Packet
 from blixt_model.tables import Flow
 
@@ -20,10 +21,25 @@ def translate(packet: Packet, to: Flow, *, lower_ttl: bool) -> bytes:
 
     rewrite_network(frame, packet, new_addresses, lower_ttl=lower_ttl)
     frame[packet.transport : packet.transport + 4] = new_ports
+    if to.protocol == SCTP:
+        _change_crc(frame, packet, old_ports)
+        return bytes(frame)
     at = packet.transport + CHECKSUM_AT[to.protocol]
     rule = changed_udp if to.protocol == UDP else changed
     replace_checksum(frame, at, rule(read16(frame, at), old_addresses + old_ports, new_addresses + new_ports))
     return bytes(frame)
+
+
+def _change_crc(frame: bytearray, packet: Packet, old_ports: bytes) -> None:
+    """SCTP's checksum, which counts no addresses; 0: a device will write it."""
+    at = slice(packet.transport + 8, packet.transport + 12)
+    before = int.from_bytes(frame[at], "little")
+    if not before:
+        return
+    rest = bytes(packet.network_length - (packet.transport - ETHERNET_SIZE) - len(old_ports))
+    new_ports = bytes(frame[packet.transport : packet.transport + 4])
+    change = crc32c(old_ports + rest) ^ crc32c(new_ports + rest)
+    frame[at] = (before ^ change).to_bytes(4, "little")
 
 
 def translate_addresses(packet: Packet, to: Flow, *, lower_ttl: bool) -> bytes:

@@ -8,7 +8,7 @@ from blixt_model import embryos
 from blixt_model.checksum import changed, checksum
 from blixt_model.datagrams import with_ports
 from blixt_model.errors import quoted_flow
-from blixt_model.family import ETHERNET_SIZE, ICMP_SIZE, IPV4, TCP, Family
+from blixt_model.family import ETHERNET_SIZE, ICMP_SIZE, IPV4, SCTP, Family
 from blixt_model.parse import Fragment, Packet, parse
 from blixt_model.tables import (
     Arrival,
@@ -99,6 +99,8 @@ def arrived(raw: bytes, now: Circumstances, tables: Tables) -> tuple[bytes, int]
     tunnel_end = header[-family.address_size :]
     inner = raw[:ETHERNET_SIZE] + raw[ETHERNET_SIZE + family.header_size :]
     packet = parse(inner, family)
+    if packet is not None and packet.protocol == SCTP:
+        return None
     if packet is not None and packet.fragment is Fragment.LATER:
         packet = with_ports(packet, now, tables)
     if packet is None:
@@ -125,7 +127,7 @@ def arrived(raw: bytes, now: Circumstances, tables: Tables) -> tuple[bytes, int]
 
 def _may_be_opened(packet: Packet, tables: Tables) -> bool:
     if tables.opening is Opening.STARTS:
-        return packet.protocol == TCP and packet.is_new_tcp
+        return packet.opens
     return tables.opening is Opening.ALL
 
 

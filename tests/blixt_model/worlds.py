@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from blixt_model.choices import Choices
-from blixt_model.family import IPV4, TCP, UDP, Family
+from blixt_model.family import IPV4, SCTP, TCP, UDP, Family
 from blixt_model.kernel import ENDPOINTS
 from blixt_model.maglev import PART
 from blixt_model.network import Network, packed, self_address
@@ -151,7 +151,7 @@ def _services(choices: Choices, tables: Tables, family: Family) -> tuple[Fronten
             affinity_ticks=choices.one_of([0, 0, 0, 2, 100]),
         )
         address = packed(f"{vip}{number}") if not choices.rarely(6) else self_address(family)
-        protocols = choices.one_of([(TCP,), (UDP,), (TCP, UDP)])
+        protocols = choices.one_of([(TCP,), (UDP,), (TCP, UDP), (SCTP,)])
         for protocol in protocols:
             frontend = Frontend(address, choices.one_of([80, 53, 30080]), protocol)
             tables.services[frontend] = service

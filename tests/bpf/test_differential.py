@@ -16,10 +16,10 @@ from scapy.layers.l2 import Ether
 
 from blixt_model.comparison import Comparison
 from blixt_model.exploration import play
-from blixt_model.family import ETHERNET_SIZE, IPV4, TCP, UDP
+from blixt_model.family import ETHERNET_SIZE, IPV4, SCTP, TCP, UDP
 from blixt_model.scapy_check import wrong_checksums
 from blixt_model.steps import STEP_BYTES, Sent
-from blixt_model.tables import DropReason, KeyState, KeyTried
+from blixt_model.tables import Changes, DropReason, KeyState, KeyTried
 from blixt_model.tunnels import is_tunnelled
 from blixt_model.ways import Hook, Outcome, Verdict, XdpVerdict
 from blixt_model.worlds import WORLD_BYTES
@@ -53,6 +53,7 @@ EVERY_END = {
     *(("the kernel's", protocol) for protocol in (TCP, UDP)),
     *(("tagged", hook) for hook in Hook),
     *(("tunnel", what) for what in ("in", "out", "error", "connection")),
+    *(("SCTP", verdict) for verdict in Verdict),
 }
 EVERY_KEY = {
     KeyTried(protocol, masquerading, state)
@@ -79,6 +80,8 @@ def test_kernel_and_model_agree(
             seen["the kernel's", outcome.changes.left_to_kernel.protocol] += 1
         if sent.frame[ETHERNET_SIZE - 2 : ETHERNET_SIZE] in TAGGED:
             seen["tagged", sent.hook] += 1
+        if outcome.changes != Changes() and is_sctp(sent.frame):
+            seen["SCTP", outcome.verdict] += 1
         check_with_scapy(sent, outcome, seen)
 
     @settings(
@@ -116,6 +119,12 @@ def ends_of_tunnels(sent: Sent, outcome: Outcome) -> list[tuple[str, str]]:
     if any(entry and is_tunnelled(entry.flags) for entry in outcome.changes.connections.values()):
         found.append(("tunnel", "connection"))
     return found
+
+
+def is_sctp(frame: bytes) -> bool:
+    """Without options or extension headers."""
+    header = frame[ETHERNET_SIZE:]
+    return header[9 if header[0] >> 4 == IPV4.version else 6] == SCTP
 
 
 def expected_of(packets: int) -> set[object]:

@@ -24,6 +24,8 @@ from blixt_backend.testing.traffic import TalkError, Target, ask, serve
 
 #: What every pod's server listens on.
 TCP_PORT, UDP_PORT = 8080, 5353
+#: What is listened on for SCTP while a check needs it.
+SCTP_PORT = 9000
 #: Where clients send what is for services.
 SERVICE_NETWORKS: Final = ("10.96.0.0/16", "192.0.2.0/24", "fd00:10:96::/64", "2001:db8:100::/64")
 

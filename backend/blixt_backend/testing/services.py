@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from blixt_backend.model import (
@@ -17,12 +18,12 @@ from blixt_backend.model import (
     ServiceView,
 )
 from blixt_backend.testing.host import Host
-from blixt_backend.testing.lab import TCP_PORT, UDP_PORT
+from blixt_backend.testing.lab import SCTP_PORT, TCP_PORT, UDP_PORT
 from blixt_backend.testing.traffic import Target
 
 ALL: Final = Scope.INTERNAL | Scope.EXTERNAL | Scope.CLUSTER
 #: Ports of the services; undefined, and of nodes.
-HTTP, DNS, UNDEFINED, NODE_HTTP, NODE_DNS = 80, 53, 81, 30080, 30053
+HTTP, DNS, UNDEFINED, NODE_HTTP, NODE_DNS, SIGNALLING = 80, 53, 81, 30080, 30053, 2905
 
 
 class Kind(NamedTuple):
@@ -81,6 +82,12 @@ def service(
         **more,
     )
     return ServiceView(made, tuple(sorted(endpoints, key=lambda each: each.key)))
+
+
+def with_sctp(view: ServiceView) -> ServiceView:
+    """The service with the SCTP port SIGNALLING, too."""
+    ports = (*view.service.ports, PortMapping("sig", Protocol.SCTP, SIGNALLING, 0, SCTP_PORT))
+    return replace(view, service=replace(view.service, ports=ports))
 
 
 def endpoint(pod: Host, scopes: Scope = ALL, **more: Any) -> Endpoint:

@@ -218,9 +218,11 @@ def test_a_service_without_an_address_of_the_family_is_nothing() -> None:
     assert compile_view(ServiceView(service(), (endpoint("10.0.0.1"),)), IPV6, []) == []
 
 
-def test_sctp_is_left_out() -> None:
+def test_sctp_is_a_protocol_as_others() -> None:
     ports = (HTTP, PortMapping("sig", Protocol.SCTP, 5060))
-    assert [plan.key.port for plan in compile_view(ServiceView(service(ports=ports)), IPV4, [])] == ["http"]
+    plans = compile_view(ServiceView(service(ports=ports)), IPV4, [])
+    assert [(plan.key.port, plan.key.protocol) for plan in plans] == [("http", 6), ("sig", 132)]
+    assert [plan.frontends[0].key[-2] for plan in plans] == [6, 132]
 
 
 @pytest.mark.parametrize(

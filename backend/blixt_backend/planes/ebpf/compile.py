@@ -43,7 +43,6 @@ _LIVE, _LOCAL, _DRAINING = EndpointFlag.LIVE.value, EndpointFlag.LOCAL.value, En
 _SILENT = EndpointFlag.SILENT.value
 #: (identity, scopes, an endpoint that is like it but for key, addresses and time)
 Member = tuple[Identity | None, int, Endpoint]
-_CARRIED = (Protocol.TCP, Protocol.UDP)
 _COUNTED, _TUNNELLED = EndpointFlag.COUNTED.value, EndpointFlag.TUNNELLED.value
 _FLAG_OF_ALGORITHM = {
     Algorithm.WEIGHTED_RANDOM: 0,
@@ -103,17 +102,13 @@ class PortPlan:
 def compile_view(
     view: ServiceView, layout: Layout, node_addresses: Sequence[PackedAddress], *, by_tunnel: bool = False
 ) -> list[PortPlan]:
-    """The plans of a service's ports that have a frontend of this family; SCTP ports are left out.
+    """The plans of a service's ports that have a frontend of this family.
 
     `by_tunnel`: what comes in from the network goes to endpoints of other nodes in a tunnel.
     """
-    plans = []
-    for port in view.service.ports:
-        if port.protocol in _CARRIED:
-            plan = _compile_port(view, port, layout, node_addresses, by_tunnel)
-            if plan is not None:
-                plans.append(plan)
-    return plans
+    ports = view.service.ports
+    plans = (_compile_port(view, port, layout, node_addresses, by_tunnel) for port in ports)
+    return [plan for plan in plans if plan is not None]
 
 
 def algorithm_of(service_flags: int) -> Algorithm:
@@ -185,7 +180,7 @@ def _compile_port(
             frontends.append(FrontendPlan(key, internal_flags | guard, inner, inner, ranges))
     endpoints = _endpoint_flags(members, sets, service.algorithm)
     ambiguous = _ambiguous(endpoints, layout.size)
-    if by_tunnel:
+    if by_tunnel and port.protocol is not Protocol.SCTP:  # which isn't looked for in a tunnel
         endpoints = _with_tunnels(endpoints, ambiguous, layout.size)
     return PortPlan(
         key=PortKey(service.path, port.name or str(port.port), int(port.protocol)),

@@ -60,9 +60,7 @@ _WALK_SECONDS = 1.0
 class EbpfPlane(Plane):
     """Service load balancing by TC and XDP programs on this node's interfaces."""
 
-    capabilities = frozenset(Capability) - {
-        Capability.SCTP,
-    }
+    capabilities = frozenset(Capability)
 
     def __init__(
         self, settings: options.Settings, objects: Path = OBJECTS, *, tcx: bool | None = None

@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 class NftablesPlane(Plane):
     """Service load balancing by nftables' maps and the kernel's connection tracking."""
 
-    capabilities = frozenset(Capability) - {Capability.SCTP, Capability.MAGLEV, Capability.LEAST_CONNECTIONS}
+    capabilities = frozenset(Capability) - {Capability.MAGLEV, Capability.LEAST_CONNECTIONS}
 
     def __init__(self, settings: options.Settings) -> None:
         self._settings = settings

@@ -5,7 +5,15 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from blixt_backend.testing.checks import addresses, choice, connections, lifecycle, policies, sources
+from blixt_backend.testing.checks import (
+    addresses,
+    associations,
+    choice,
+    connections,
+    lifecycle,
+    policies,
+    sources,
+)
 from blixt_backend.testing.kit import Check
 
 
@@ -14,4 +22,4 @@ def _of(*modules: ModuleType) -> tuple[Check, ...]:
 
 
 #: All of them, in an order that tells of the simplest trouble first.
-CHECKS: Final = _of(addresses, choice, policies, sources, connections, lifecycle)
+CHECKS: Final = _of(addresses, associations, choice, policies, sources, connections, lifecycle)

@@ -4,7 +4,8 @@ The protocol is one line each way. A client sends any text without spaces; the s
 <client's address> <client's port> <the text>`, over TCP as often as asked, over UDP in one datagram.
 """
 
+from blixt_backend.testing.traffic import sctp
 from blixt_backend.testing.traffic.server import serve
 from blixt_backend.testing.traffic.talk import Answer, Conversation, TalkError, Target, ask, converse
 
-__all__ = ["Answer", "Conversation", "TalkError", "Target", "ask", "converse", "serve"]
+__all__ = ["Answer", "Conversation", "TalkError", "Target", "ask", "converse", "sctp", "serve"]
