@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +57,31 @@ class Batch:
             self.slots.append((place.first, table.rows))
         else:
             self.maglev.append((place.first, table.recipe))
+
+    def replace_ranges(self, held: frozenset[bytes], wanted: frozenset[bytes]) -> None:
+        new, gone = wanted - held, held - wanted
+        self.ranges = self.ranges - gone | new
+        self.gone_ranges = self.gone_ranges - new | gone
+
+    def replace_arrivals(self, held: Mapping[bytes, int], wanted: Mapping[bytes, int]) -> None:
+        if held:
+            self.arrivals.update(dict.fromkeys(held.keys() - wanted.keys()))
+            wanted = {key: index for key, index in wanted.items() if held.get(key) != index}
+        self.arrivals.update(wanted)
+
+    @property
+    def rows(self) -> int:
+        """How many are written or removed, without names and counters."""
+        return (
+            len(self.endpoints)
+            + len(self.ranges)
+            + sum(len(content) for _, content in self.slots) // 12
+            + sum(recipe.size for _, recipe in self.maglev)
+            + len(self.services)
+            + len(self.gone_endpoints)
+            + len(self.gone_ranges)
+            + len(self.arrivals)
+        )
 
     def __bool__(self) -> bool:
         return bool(

@@ -38,8 +38,9 @@ from blixt_backend.planes.ebpf.programs import (
     checksum_ipv6_flag,
     kernel_knows,
 )
-from blixt_backend.planes.ebpf.reconcile import SIZED_BY, Reconciler
+from blixt_backend.planes.ebpf.reconcile import Reconciler
 from blixt_backend.planes.ebpf.recounting import Recounting
+from blixt_backend.planes.ebpf.sizes import OPTION_OF
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
@@ -400,5 +401,5 @@ class EbpfPlane(Plane):
             raise PlaneError(
                 f"map {first.map_name} is full ({first.used} of {first.limit} entries): "
                 f"{len(unfit)} service ports stay as they were, {first.key} first; "
-                f"raise {SIZED_BY[first.map_name]}, which counts after a --cleanup"
+                f"raise {OPTION_OF[first.map_name]}, which counts after a --cleanup"
             )

@@ -28,23 +28,14 @@ from blixt_backend.planes.ebpf.ports import (
     former_key,
     port_name,
 )
+from blixt_backend.planes.ebpf.wanted import arrivals, range_keys
 
 log = logging.getLogger(__name__)
 
-_LOCAL, _SILENT = EndpointFlag.LOCAL.value, EndpointFlag.SILENT.value
+_SILENT = EndpointFlag.SILENT.value
 
 #: Services' paths with what they should be, in the order that is theirs.
 Plans = Iterable[tuple[str, list[PortPlan]]]
-
-#: Which option sizes a map.
-SIZED_BY = {
-    "services": "--max-services",
-    "source_ranges": "--max-services",
-    "counters": "--max-services",
-    "endpoints": "--max-endpoints",
-    "slots": "--max-endpoints",
-    "maglev": "--max-maglev-slots",
-}
 
 
 class Reconciler:
@@ -113,7 +104,7 @@ class Reconciler:
             allocator.settle()
         self._maps.note_unfit(len(self.unfit))
         self._known = True
-        return _rows(batch)
+        return batch.rows
 
     def _adopt(self, plans: Plans, batch: Batch) -> tuple[Plans, set[str]]:
         """Rebuild the state from the kernel's maps; returns the plans, and the paths that must go."""
@@ -172,7 +163,7 @@ class Reconciler:
         new_places: dict[bytes, TablePlace] = {}
         ids = (state.ids + new_ids)[:ids_needed]
         try:
-            ranges = self._range_keys(plan, ids)
+            ranges = range_keys(plan, ids, self._layout)
             self._check_ranges(state, ranges, batch)
             new_indexes = self._endpoints.indexes.take(len(fresh))
             endpoints = held | dict(zip(fresh, new_indexes, strict=True))
@@ -199,7 +190,7 @@ class Reconciler:
         state.ids = ids
         self._write_endpoints(plan, endpoints, ids[0], batch)
         state.endpoints = PackedIndexes.of(endpoints)
-        self._write_arrivals(state, self._arrivals(plan, endpoints, ids), batch)
+        self._write_arrivals(state, arrivals(plan, endpoints, ids, self._layout), batch)
         self._write_ranges(state, ranges, batch)
         for key, table in new_tables.items():
             batch.add_table(table, new_places[key])
@@ -259,16 +250,6 @@ class Reconciler:
         if new and self._range_count + len(batch.gone_ranges) + new > limit:
             raise FullError("source_ranges", self._range_count, limit)
 
-    def _range_keys(self, plan: PortPlan, ids: Sequence[int]) -> frozenset[bytes]:
-        if not plan.range_sets:
-            return NOTHING
-        pack = self._layout.source_range.pack
-        return frozenset(
-            pack(32 + length, number.to_bytes(4, "big"), network)
-            for number, ranges in zip(ids, plan.range_sets, strict=False)
-            for length, network in ranges
-        )
-
     def _write_ids(self, key: PortKey, ids: list[int], new: list[int], batch: Batch) -> None:
         batch.new_ids.extend(new)
         for number in new:
@@ -284,38 +265,17 @@ class Reconciler:
             index = index_of.pop(identity)
             batch.gone_endpoints.add(index, self._endpoints.buried(index))
 
-    def _arrivals(
-        self, plan: PortPlan, index_of: Mapping[Identity, int], ids: Sequence[int]
-    ) -> dict[bytes, int]:
-        """Where packets that other nodes send in tunnels go: to local endpoints, known by address alone."""
-        size, pack = self._layout.size, self._layout.arrival.pack
-        local = [identity for identity, flags in plan.endpoints.items() if flags & _LOCAL]
-        return {
-            pack(number, identity[:size]): index_of[identity]
-            for identity in local
-            if identity[:size] not in plan.ambiguous
-            for number in ids
-        }
-
-    def _write_arrivals(self, state: PortState, arrivals: Mapping[bytes, int], batch: Batch) -> None:
-        packed = PackedIndexes.of(arrivals)
-        if packed == state.arrivals:
-            return
-        held = state.arrivals.unpacked()
-        if held:
-            batch.arrivals.update(dict.fromkeys(held.keys() - arrivals.keys()))
-            arrivals = {key: index for key, index in arrivals.items() if held.get(key) != index}
-        batch.arrivals.update(arrivals)
-        state.arrivals = packed
+    def _write_arrivals(self, state: PortState, wanted: Mapping[bytes, int], batch: Batch) -> None:
+        packed = PackedIndexes.of(wanted)
+        if packed != state.arrivals:
+            batch.replace_arrivals(state.arrivals.unpacked(), wanted)
+            state.arrivals = packed
 
     def _write_ranges(self, state: PortState, ranges: frozenset[bytes], batch: Batch) -> None:
-        if ranges == state.ranges:
-            return
-        new, gone = ranges - state.ranges, state.ranges - ranges
-        batch.ranges = batch.ranges - gone | new
-        batch.gone_ranges = batch.gone_ranges - new | gone
-        self._range_count += len(new) - len(gone)
-        state.ranges = ranges
+        if ranges != state.ranges:
+            batch.replace_ranges(state.ranges, ranges)
+            self._range_count += len(ranges) - len(state.ranges)
+            state.ranges = ranges
 
     def _write_rows(
         self,
@@ -373,16 +333,3 @@ class Reconciler:
 
     def _compiled(self, view: ServiceView, node_addresses: Sequence[PackedAddress]) -> list[PortPlan]:
         return compile_view(view, self._layout, node_addresses, by_tunnel=self._by_tunnel)
-
-
-def _rows(batch: Batch) -> int:
-    return (
-        len(batch.endpoints)
-        + len(batch.ranges)
-        + sum(len(content) for _, content in batch.slots) // 12
-        + sum(recipe.size for _, recipe in batch.maglev)
-        + len(batch.services)
-        + len(batch.gone_endpoints)
-        + len(batch.gone_ranges)
-        + len(batch.arrivals)
-    )
