@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from blixt_backend.planes.nftables import conntrack, dump
-from blixt_backend.planes.nftables.family import FAMILIES
-from blixt_backend.planes.nftables.leftover import NOBODY_S, NftablesLeftover
-from blixt_backend.planes.nftables.libnftables import LibraryMissingError, Nftables
+from blixt_backend.planes.nftables import conntrack
+from blixt_backend.planes.nftables.family import FAMILIES, TABLE_PREFIX
+from blixt_backend.planes.nftables.leftover import NOBODY_S, NftablesLeftover, tables
+from blixt_backend.planes.nftables.libnftables import Nftables
 
 _TABLE: Final = "blixt_kept"
 _CHAIN: Final = "chain kept { type nat hook postrouting priority 100; }"
@@ -25,18 +25,11 @@ class ForeignLeftover(NftablesLeftover):
         return "another proxy"
 
     def _hold(self) -> bool:
-        try:
-            if self._open().has_any():  # the nftables plane's chains do, and that plane ends flows
-                self._remove()
-                return False
-            there = any(_TABLE in dump.tables(family) for family in FAMILIES)
-            return there or any(conntrack.has_translated(family) for family in FAMILIES)
-        except LibraryMissingError:
+        there = tables()
+        if any(name.startswith(TABLE_PREFIX) for name in there):  # these chains do, and that plane ends flows
+            self._remove()
             return False
-        except OSError as error:
-            if error.errno in NOBODY_S:
-                return False
-            raise
+        return _TABLE in there or _has_translated()
 
     def _drain(self) -> None:
         self._begin()
@@ -48,12 +41,18 @@ class ForeignLeftover(NftablesLeftover):
 
 def remove() -> None:
     """No error if nothing is kept. Raises NftError."""
+    if _TABLE in tables():  # of both families, or none
+        _run("".join(f"delete table {family.name} {_TABLE}\n" for family in FAMILIES))
+
+
+def _has_translated() -> bool:
+    """Raises OSError."""
     try:
-        there = [family.name for family in FAMILIES if _TABLE in dump.tables(family)]
-    except OSError:  # a kernel without nftables has no table
-        return
-    if there:
-        _run("".join(f"delete table {name} {_TABLE}\n" for name in there))
+        return any(conntrack.has_translated(family) for family in FAMILIES)
+    except OSError as error:
+        if error.errno in NOBODY_S:
+            return False
+        raise
 
 
 def _run(text: str) -> None:

@@ -81,10 +81,6 @@ class Tables:
         for part in elements.batches(change, _MOST_ELEMENTS):
             self._nft.run_json(elements.commands(family, part))
 
-    def has_any(self) -> bool:
-        """Whether a table of ours is there, of whatever version."""
-        return any(name.startswith(TABLE_PREFIX) for family in FAMILIES for name in dump.tables(family))
-
     def empty_all(self) -> None:
         """No rule is left. Chains and elements are."""
         self._nft.run_text(

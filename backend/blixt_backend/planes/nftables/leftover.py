@@ -16,9 +16,9 @@ from blixt_backend.model import ChangeSet
 from blixt_backend.planes import links
 from blixt_backend.planes.base import PlaneError
 from blixt_backend.planes.leftover import Leftover, in_thread
-from blixt_backend.planes.nftables import adopt, conntrack, owning, stale
+from blixt_backend.planes.nftables import adopt, conntrack, dump, owning, stale
 from blixt_backend.planes.nftables.compile import Frontend, Plan, compile_view
-from blixt_backend.planes.nftables.family import FAMILIES, Family
+from blixt_backend.planes.nftables.family import FAMILIES, TABLE_PREFIX, Family
 from blixt_backend.planes.nftables.kernel import Tables
 from blixt_backend.planes.nftables.libnftables import LibraryMissingError, Nftables, NftError
 from blixt_backend.planes.nftables.ruleset import Rules
@@ -26,7 +26,7 @@ from blixt_backend.planes.nftables.state import State
 
 _T = TypeVar("_T")
 _GONE = Plan()
-#: Who may not look may not drain either; and a kernel without nftables has nothing of it.
+#: Who may not look may not drain either; and a kernel without nftables, or connection tracking, has nothing.
 NOBODY_S: Final = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 
@@ -39,8 +39,7 @@ class NftablesLeftover(Leftover):
         self._states: dict[Family, State] = {}
         #: What has been a service's since it was held.
         self._frontends: dict[Family, set[Frontend]] = {}
-        # One thread: libnftables' context is for one, and belongs to the namespace it was made in.
-        self._thread = ThreadPoolExecutor(1, "nftables-leftover")
+        self._thread = _one_thread()
 
     async def hold(self) -> bool:
         return await self._blocking(self._hold)
@@ -59,25 +58,18 @@ class NftablesLeftover(Leftover):
 
     async def release(self) -> None:
         await self._blocking(self._release)
+        self._thread.shutdown()
+        self._thread = _one_thread()
 
     # -- in the thread ----------------------------------------------------------------------------------
 
     def _hold(self) -> bool:
-        try:
-            there = self._open().has_any()
-        except LibraryMissingError:  # it can't have been here
+        # Without the library, which takes room in every backend that has nothing to drain.
+        if not any(name.startswith(TABLE_PREFIX) for name in tables()):
             return False
-        except OSError as error:
-            if error.errno in NOBODY_S:
-                return False
-            raise
-        if there:
-            self._owner = owning.own()
-        return there
-
-    def _open(self) -> Tables:
+        self._owner = owning.own()
         self._tables = Tables(Nftables(), Rules())
-        return self._tables
+        return True
 
     def _drain(self) -> None:
         self._begin()
@@ -115,6 +107,7 @@ class NftablesLeftover(Leftover):
         if self._owner is not None:
             self._owner.close()
         self._tables = self._owner = None
+        self._states, self._frontends = {}, {}
 
     @property
     def _opened(self) -> Tables:
@@ -124,7 +117,22 @@ class NftablesLeftover(Leftover):
     async def _blocking(self, function: Callable[..., _T], *arguments: Any) -> _T:
         try:
             return await in_thread(lambda: self._thread.submit(function, *arguments).result())
-        except NftError as error:
+        except (NftError, LibraryMissingError) as error:
             raise PlaneError(f"nftables: {error}") from error
         except OSError as error:
             raise PlaneError(f"{error.filename or function.__name__.strip('_')}: {error.strerror}") from error
+
+
+def tables() -> set[str]:
+    """The names of all tables of both families. Raises OSError."""
+    try:
+        return {name for family in FAMILIES for name in dump.tables(family)}
+    except OSError as error:
+        if error.errno in NOBODY_S:
+            return set()
+        raise
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    """libnftables' context is for one, and belongs to the namespace it was made in."""
+    return ThreadPoolExecutor(1, "nftables-leftover")
