@@ -51,7 +51,7 @@ table {family} {_TABLE} {{
 chain postrouting {{
 	type nat hook postrouting priority 98;
 	meta mark & {_MARK:#x} == 0 return
-	meta l4proto {{ tcp, udp }} meta mark set meta mark ^ {_MARK:#x} masquerade to :{PORTS} fully-random
+	meta l4proto {{ tcp, udp, sctp }} meta mark set meta mark ^ {_MARK:#x} masquerade to :{PORTS} fully-random
 }}
 }}
 """

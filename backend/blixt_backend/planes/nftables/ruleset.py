@@ -194,7 +194,7 @@ chain outsiders {{
 	goto own_address
 }}
 chain own_address {{
-	meta l4proto {{ tcp, udp }} masquerade to :{_MASQUERADE_PORTS} fully-random
+	meta l4proto {{ tcp, udp, sctp }} masquerade to :{_MASQUERADE_PORTS} fully-random
 	masquerade fully-random
 }}
 chain prerouting {{
