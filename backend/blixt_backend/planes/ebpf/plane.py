@@ -7,23 +7,24 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from blixt_backend import netlink
 from blixt_backend.model import ChangeSet, PackedAddress, ServiceView
 from blixt_backend.planes import apart
 from blixt_backend.planes.base import NodeIdentity, Plane, PlaneError
 from blixt_backend.planes.capabilities import Capability
-from blixt_backend.planes.ebpf import clsact, conntrack, devices, options
+from blixt_backend.planes.ebpf import clsact, conntrack, devices, interfaces, options
 from blixt_backend.planes.ebpf.attach import Attacher
+from blixt_backend.planes.ebpf.blocking import blocking
 from blixt_backend.planes.ebpf.host import check_host, check_privilege
 from blixt_backend.planes.ebpf.kernel import ServiceMaps, set_kernel_asked
 from blixt_backend.planes.ebpf.kernel_flows import KernelFlows
 from blixt_backend.planes.ebpf.layout import FAMILIES, IPV4, IPV6, Layout, Opening
-from blixt_backend.planes.ebpf.libbpf import BpfError, LibbpfMissingError
+from blixt_backend.planes.ebpf.libbpf import BpfError
 from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.nodes import Nodes
 from blixt_backend.planes.ebpf.opening import opening_in, set_opening
@@ -45,16 +46,14 @@ from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
 from blixt_backend.planes.ebpf.vacancies import Vacancies
-from blixt_backend.planes.links import Link, is_glob, scan, unmatched
+from blixt_backend.planes.links import Link, scan
 from blixt_backend.planes.nftables import foreign
-from blixt_backend.planes.nftables.libnftables import NftError
 
 if TYPE_CHECKING:
     import click
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
 _WALK_SECONDS = 1.0
 
 
@@ -104,9 +103,9 @@ class EbpfPlane(Plane):
     async def start(self) -> None:
         check_host()
         try:
-            await self._blocking(self._take_over)
+            await blocking(self._take_over)
         except BaseException:
-            await self._blocking(self._release)
+            await blocking(self._release)
             raise
         self._tasks.append(asyncio.create_task(self._watch(), name="ebpf-devices"))
         self._tasks.append(asyncio.create_task(self._recounting.run(), name="ebpf-recounting"))
@@ -125,7 +124,7 @@ class EbpfPlane(Plane):
             changed = dict(change.desired if resync else change.changed)
             self._desired = change.desired
             try:
-                await self._blocking(self._reconcile, changed, change.removed, resync)
+                await blocking(self._reconcile, changed, change.removed, resync)
             finally:
                 if any(reconciler.endpoints_left for reconciler in self._reconcilers):
                     self._endpoints_left.set()
@@ -141,11 +140,11 @@ class EbpfPlane(Plane):
                 await task
         self._tasks = []
         async with self._busy:
-            await self._blocking(self._release)
+            await blocking(self._release)
 
     async def cleanup(self) -> None:
         check_privilege()
-        removed = await self._blocking(self._remove_all)
+        removed = await blocking(self._remove_all)
         log.info("removed %d maps, links and filters", len(removed))
 
     def node_port_addresses(self) -> Collection[PackedAddress] | None:
@@ -174,7 +173,7 @@ class EbpfPlane(Plane):
 
     def _take_over(self) -> None:
         links = scan()
-        self._check_interfaces(links)
+        interfaces.check(links, self._settings.interfaces)
         self._pins.prepare(FAMILIES)
         self._lock_fd = self._pins.lock()
         upgrade = Upgrade.needed(self._pins)
@@ -224,7 +223,7 @@ class EbpfPlane(Plane):
             opened = BpfMap.open(folder / "vacancies")
             self._vacancies.append(Vacancies(layout, opened, self._settings.service_cidrs))
         if asks_kernel:
-            self._kernel_flows = KernelFlows(self._maps, self._busy, self._blocking)
+            self._kernel_flows = KernelFlows(self._maps, self._busy, blocking)
 
     def _switch_sockets(self, hash_seed: int, upgrade: Upgrade | None) -> None:
         mode = self._settings.socket_lb
@@ -270,7 +269,7 @@ class EbpfPlane(Plane):
             device_map.delete_joined(b"".join(held.keys() - rows.keys()))
         for nodes in self._nodes:
             nodes.follow(settings.node_ranges or choice.networks)
-        self._report_devices(choice)
+        interfaces.report(self._choice, choice)
         self._problems = self._attacher.apply(choice)
         for name, why in self._problems.items():
             log.error("interface %s: %s", name, why)
@@ -329,39 +328,25 @@ class EbpfPlane(Plane):
 
     # -- around it --------------------------------------------------------------------------------------
 
-    async def _blocking(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Run in a thread, and to its end even if the caller is cancelled: it would be half a write, and
-        its descriptors might be closed under it."""
-        running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
-        except (BpfError, LibbpfMissingError, NftError) as error:
-            raise PlaneError(str(error)) from error
-        except OSError as error:
-            raise PlaneError(f"{error.filename or function.__name__.strip('_')}: {error.strerror}") from error
-
     async def _watch(self) -> None:
         async for _ in netlink.changes():
             try:
                 async with self._busy:
-                    moved = await self._blocking(lambda: self._follow(scan()))
+                    moved = await blocking(lambda: self._follow(scan()))
                     if moved and all(reconciler.in_step for reconciler in self._reconcilers):
                         with_node_ports = {
                             path: view
                             for path, view in dict(self._desired).items()
                             if any(port.node_port for port in view.service.ports)
                         }
-                        await self._blocking(self._reconcile, with_node_ports, frozenset(), False)
+                        await blocking(self._reconcile, with_node_ports, frozenset(), False)
             except PlaneError as error:
                 log.error("following the interfaces failed: %s", error)
 
     async def _recount(self) -> None:
         # Beside `apply`, which need not wait for it: nothing that both write.
         for tasks in self._kernel_tasks:
-            await self._blocking(tasks.recount_connections)
+            await blocking(tasks.recount_connections)
 
     async def _end_stale(self, sockets: Sockets) -> None:
         """Sockets have no packets to notice by that their endpoint left. Walking all takes a while: not more
@@ -369,28 +354,8 @@ class EbpfPlane(Plane):
         while True:
             await self._endpoints_left.wait()
             self._endpoints_left.clear()
-            await self._blocking(sockets.end_stale)
+            await blocking(sockets.end_stale)
             await asyncio.sleep(_WALK_SECONDS)
-
-    def _check_interfaces(self, links: Sequence[Link]) -> None:
-        there = ", ".join(sorted(link.name for link in links if link.kind != "veth")) or "none"
-        if not self._settings.interfaces:
-            raise PlaneError(f"no --interface: name the uplink. There are: {there}")
-        for pattern in unmatched(links, self._settings.interfaces):
-            if not is_glob(pattern):
-                raise PlaneError(f"--interface {pattern}: there is no such interface. There are: {there}")
-            log.warning("--interface %s matches nothing yet; waiting for it", pattern)
-
-    def _report_devices(self, choice: devices.Choice) -> None:
-        before, now = self._choice.devices, choice.devices
-        for ifindex in now.keys() - before.keys():
-            log.info("interface %s is there: %s", now[ifindex].name, now[ifindex].role.value)
-        for ifindex in before.keys() - now.keys():
-            log.info("interface %s is gone", before[ifindex].name)
-        for name in set(choice.unserved_vlans) - set(self._choice.unserved_vlans):
-            log.warning(
-                "VLAN %s is on an uplink, but no --interface: who comes by it reaches no service", name
-            )
 
     def _report_unfit(self) -> None:
         unfit: list[Unfit] = [
