@@ -120,7 +120,8 @@ MUTATIONS = (
         "fold((__u16)~sum + fold((__u32)from->source_port + from->destination_port))",
     ),
     Mutation("size-off-by-one", "carry.h", "packet->length <= mtu", "packet->length < mtu"),
-    Mutation("gso-always-fits", "carry.h", " || headers + skb->gso_size > mtu", ""),
+    Mutation("gso-always-fits", "carry.h", "headers + skb->gso_size > mtu", "false"),
+    Mutation("gso-of-sctp", "carry.h", "packet->flow.protocol != IPPROTO_SCTP && ", ""),
     Mutation("kernel-never-asked", "conntrack.h", "return asked && *asked;", "return false;"),
     Mutation("kernel-always-asked", "conntrack.h", "return asked && *asked;", "return true;"),
     Mutation(
@@ -385,6 +386,15 @@ MUTATIONS = (
     Mutation("fewer-tries", "masquerade.h", "MASQUERADE_TRIES 32", "MASQUERADE_TRIES 1"),
     Mutation("undefined-ports-dropped", "vacant.h", "== VACANCY_REFUSED", "== VACANCY_DROPPED"),
     Mutation("vacant-by-any-prefix", "vacant.h", "prefix_length = 32 *", "prefix_length = 24 *"),
+    Mutation(
+        "sctp-sum-of-more", "translate.h", "crc32c_change(ports, length)", "crc32c_change(ports, length + 1)"
+    ),
+    Mutation("sctp-sum-of-nothing", "translate.h", "if (was && ports)", "if (ports)"),
+    Mutation(
+        "sctp-answer-opens", "packet.h", "[SCTP_INIT_ACK] = TCP_SYN", "[SCTP_INIT_ACK] = TCP_ACK ^ TCP_SYN"
+    ),
+    Mutation("sctp-never-complete", "packet.h", "[SCTP_SHUTDOWN_COMPLETE] = TCP_ACK ^ TCP_FIN,", ""),
+    Mutation("sctp-short-ones-quoted", "answer.h", "NETWORK_OFFSET + QUOTED_SCTP)", "NETWORK_OFFSET + 16)"),
     Mutation("ttl-stays", "translate.h", "ip->ttl--;", ""),
     Mutation("hop-limit-stays", "translate.h", "ip->hop_limit -= hop;", "", IPV6),
     Mutation("ttl-checksum", "translate.h", "(__u16)~bpf_htons(0x0100)", "bpf_htons(0x0100)"),
