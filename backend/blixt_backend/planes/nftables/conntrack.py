@@ -22,7 +22,7 @@ _FILTER_ORIGINAL = 1
 #: Which parts of a tuple must match: destination address, protocol and destination port. Not the address
 #: for IPv6, where kernels up to now take those that are not equal.
 _FILTER_PARTS = {4: 1 << 1 | 1 << 3 | 1 << 5, 16: 1 << 3 | 1 << 5}
-_PROTOCOLS = {"tcp": 6, "udp": 17}
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
 
 _DESTINATION_TRANSLATED = 1 << 5  # IPS_DST_NAT
