@@ -29,7 +29,7 @@ from blixt_backend.planes.ebpf.maps import BpfMap
 from blixt_backend.planes.ebpf.nodes import Nodes
 from blixt_backend.planes.ebpf.opening import opening_in, set_opening
 from blixt_backend.planes.ebpf.pins import Pins
-from blixt_backend.planes.ebpf.ports import Unfit
+from blixt_backend.planes.ebpf.ports import Unfit, what_is_full
 from blixt_backend.planes.ebpf.programs import (
     OBJECTS,
     ON_DEVICES,
@@ -41,7 +41,6 @@ from blixt_backend.planes.ebpf.programs import (
 )
 from blixt_backend.planes.ebpf.reconcile import Reconciler
 from blixt_backend.planes.ebpf.recounting import Recounting
-from blixt_backend.planes.ebpf.sizes import OPTION_OF
 from blixt_backend.planes.ebpf.sockets import Sockets, switch_off
 from blixt_backend.planes.ebpf.tasks import Tasks
 from blixt_backend.planes.ebpf.upgrade import Upgrade
@@ -362,9 +361,4 @@ class EbpfPlane(Plane):
             entry for reconciler in self._reconcilers for entry in reconciler.unfit.values()
         ]
         if unfit:
-            first = unfit[0]
-            raise PlaneError(
-                f"map {first.map_name} is full ({first.used} of {first.limit} entries): "
-                f"{len(unfit)} service ports stay as they were, {first.key} first; "
-                f"raise {OPTION_OF[first.map_name]}, which counts after a --cleanup"
-            )
+            raise PlaneError(what_is_full(unfit))

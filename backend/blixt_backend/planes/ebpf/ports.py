@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from blixt_backend.planes.ebpf.compile import PortKey, PortPlan
 from blixt_backend.planes.ebpf.kernel import NAME_BYTES
 from blixt_backend.planes.ebpf.placing import TablePlace
+from blixt_backend.planes.ebpf.sizes import OPTION_OF
 
 #: For all ports alike: an empty one of its own takes 216 bytes.
 NOTHING: Final[frozenset[bytes]] = frozenset()
@@ -61,6 +62,17 @@ class Unfit:
     map_name: str
     used: int
     limit: int
+
+
+def what_is_full(unfit: Sequence[Unfit]) -> str:
+    """For an operator, of one port or more: what happened, and what to do."""
+    first = unfit[0]
+    option = OPTION_OF.get(first.map_name)
+    way_out = f"raise {option}, which counts after a --cleanup" if option else "that is the most there can be"
+    return (
+        f"map {first.map_name} is full ({first.used} of {first.limit} entries): "
+        f"{len(unfit)} service ports stay as they were, {first.key} first; {way_out}"
+    )
 
 
 def port_name(key: PortKey, position: int = 0) -> bytes:
