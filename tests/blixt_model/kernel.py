@@ -317,6 +317,10 @@ class Kernel:
     def recount(self) -> None:
         run_syscall_program(self._tasks.program_fd("recount_connections"))
 
+    def remaining(self) -> int:
+        """How many flows `count_remaining` finds; entries of the others are gone then."""
+        return run_syscall_program(self._tasks.program_fd("count_remaining"))
+
     def loads(self, known: Iterable[int]) -> dict[int, Load]:
         """Of endpoints that are known, or have any."""
         found = {
