@@ -26,7 +26,8 @@ class RatioGoal:
 
 RATIOS = (
     RatioGoal(loads.CONNECTIONS, 1.05, 1.20, 0.97),
-    RatioGoal(loads.PACKETS, 1.45, 2.3, 0.97),
+    RatioGoal(loads.BURSTS_RATE, 1.45, 2.3, 0.97),
+    RatioGoal(loads.SENDS_RATE, 1.45, 2.3, 0.97),
     RatioGoal(loads.NEW_FLOWS, 0.85, 2.2, 0.95),
     RatioGoal(loads.BULK, 1.15, 1.25, 0.97),
     RatioGoal(loads.TCP_RATE, 1.05, 1.15, 0.97),

@@ -9,10 +9,12 @@
  *   load tcp-rr SECONDS PORT ADDRESS                one connection; as crr-client, and "p50", "p99" in microseconds
  *   load udp-echo PORT                              one reply to each datagram
  *   load udp-rr SECONDS PORT ADDRESS                like tcp-rr, on one connected socket
- *   load udp-sink PORT                              on SIGTERM: {"count": ...}
- *   load udp-blast SECONDS FLOWS PORT ADDRESS...    {"count": ..., "errors": ..., "seconds": ..., "cpu_seconds": ...}
+ *   load udp-sink PORT                              answers to greetings; on SIGTERM: {"count": ...} of the others
+ *   load udp-sends SECONDS FLOWS PORT ADDRESS...    greets on each flow and sends one datagram a system call;
+ *                                                   {"count": ..., "errors": ..., "seconds": ..., "cpu_seconds": ...}
+ *   load udp-bursts SECONDS FLOWS PORT ADDRESS...   like udp-sends, with many datagrams of a flow a system call
  *   load udp-spray SECONDS PACKETS FIRST DEVICE MAC MAC PORT ADDRESS...
- *                                                   like udp-blast, with at most PACKETS, each of a flow of its own: the
+ *                                                   without greetings, at most PACKETS, each of a flow of its own: the
  *                                                   flows from number FIRST on; the MACs are the sender's and the router's
  *   load bulk-server PORT
  *   load bulk-client SECONDS PORT ADDRESS           {"bytes": ..., "seconds": ...}, as the receiver counted
@@ -99,14 +101,16 @@ int connect_to(const struct sockaddr_storage *to, int type)
 	return fd;
 }
 
-/* For both families at once. Says so on standard output, for whoever waits to send. */
-int bind_to(const char *port, int type)
+/* For both families at once, with a socket that is prepared. Says so on standard output, for whoever waits to send. */
+int bind_to(const char *port, int type, void (*prepare)(int fd))
 {
 	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(number(port, 65535))};
 	int one = 1, zero = 0, fd = open_socket(AF_INET6, type);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+	if (prepare)
+		prepare(fd);
 	if (bind(fd, (struct sockaddr *)&any, sizeof(any)))
 		die("bind");
 	if (type == SOCK_STREAM && listen(fd, 4096))
@@ -154,8 +158,10 @@ int main(int argc, char **argv)
 		return exchange_in_turn(rest, SOCK_DGRAM);
 	if (!strcmp(command, "udp-sink") && argc == 3)
 		return udp_sink(rest);
-	if (!strcmp(command, "udp-blast") && argc >= 6)
-		return udp_blast(rest, argc - 5);
+	if (!strcmp(command, "udp-sends") && argc >= 6)
+		return udp_sends(rest, argc - 5);
+	if (!strcmp(command, "udp-bursts") && argc >= 6)
+		return udp_bursts(rest, argc - 5);
 	if (!strcmp(command, "udp-spray") && argc >= 10)
 		return udp_spray(rest, argc - 9);
 	if (!strcmp(command, "bulk-server") && argc == 3)

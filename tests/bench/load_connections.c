@@ -15,7 +15,7 @@
 int crr_server(char **argv)
 {
 	char message[MESSAGE];
-	int listener = bind_to(argv[0], SOCK_STREAM);
+	int listener = bind_to(argv[0], SOCK_STREAM, NULL);
 
 	for (int i = 1; i < SERVER_WORKERS; i++)
 		if (fork() == 0) {
@@ -100,7 +100,7 @@ static uint64_t drain(int fd)
 
 int bulk_server(char **argv)
 {
-	int listener = bind_to(argv[0], SOCK_STREAM);
+	int listener = bind_to(argv[0], SOCK_STREAM, NULL);
 
 	while (!stopped) {
 		int fd = accept(listener, NULL, NULL);

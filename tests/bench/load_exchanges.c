@@ -21,7 +21,7 @@ static void send_at_once(int fd)
 int tcp_echo(char **argv)
 {
 	char message[MESSAGE];
-	int listener = bind_to(argv[0], SOCK_STREAM);
+	int listener = bind_to(argv[0], SOCK_STREAM, NULL);
 
 	while (!stopped) {
 		int fd = accept(listener, NULL, NULL);
@@ -80,7 +80,7 @@ int exchange_in_turn(char **argv, int type)
 int udp_echo(char **argv)
 {
 	char message[MESSAGE];
-	int fd = bind_to(argv[0], SOCK_DGRAM);
+	int fd = bind_to(argv[0], SOCK_DGRAM, NULL);
 
 	while (!stopped) {
 		struct sockaddr_storage from;

@@ -8,8 +8,9 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _UDP_FLOWS = 64
 #: New flows of one measurement: as many as fit the tables of all candidates, so that none is measured
 #: evicting.
 _NEW_FLOWS = 200_000
-#: What the sender and whatever its packets pass run on; sinks are on the last one.
+#: What the sender and whatever its packets pass run on; who answers is on the last one.
 _CPU = 0
 
 
@@ -46,9 +47,11 @@ TCP_P99 = Metric("one TCP connection, p99", "us", less_is_better=True)
 UDP_RATE = Metric("one UDP socket, requests", "exchanges/s")
 UDP_P50 = Metric("one UDP socket, p50", "us", less_is_better=True)
 UDP_P99 = Metric("one UDP socket, p99", "us", less_is_better=True)
-PACKETS = Metric("UDP packets, known flows", "packets/s")
-PACKET_CPU = Metric("UDP packets, CPU for each", "ns", less_is_better=True)
-NEW_FLOWS = Metric("UDP packets, all new flows", "packets/s")
+BURSTS_RATE = Metric("UDP packets of known flows, in bursts", "packets/s")
+BURSTS_CPU = Metric("UDP packets in bursts, CPU for each", "ns", less_is_better=True)
+SENDS_RATE = Metric("UDP packets of known flows, one by one", "packets/s")
+SENDS_CPU = Metric("UDP packets one by one, CPU for each", "ns", less_is_better=True)
+NEW_FLOWS = Metric("UDP packets, all of new flows", "packets/s")
 BULK = Metric("bulk TCP, one stream", "Gbit/s")
 
 
@@ -63,10 +66,11 @@ class Load:
 CRR = Load("crr", (CONNECTIONS,))
 TCP_RR = Load("tcp-rr", (TCP_RATE, TCP_P50, TCP_P99))
 UDP_RR = Load("udp-rr", (UDP_RATE, UDP_P50, UDP_P99))
-KNOWN = Load("known-flows", (PACKETS, PACKET_CPU))
+BURSTS = Load("udp-bursts", (BURSTS_RATE, BURSTS_CPU))
+SENDS = Load("udp-sends", (SENDS_RATE, SENDS_CPU))
 NEW = Load("new-flows", (NEW_FLOWS,))
 STREAM = Load("stream", (BULK,))
-LOADS = (CRR, TCP_RR, UDP_RR, KNOWN, NEW, STREAM)
+LOADS = (CRR, TCP_RR, UDP_RR, BURSTS, SENDS, NEW, STREAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +121,16 @@ class Generator:
 
     def measure(self, load: Load, pair: Pair, seconds: float) -> Sample:
         """Raises LoadError when nothing arrived."""
-        run = {
+        runs: dict[Load, Callable[[Pair, float], Sample]] = {
             CRR: self._crr,
             TCP_RR: self._tcp_rr,
             UDP_RR: self._udp_rr,
-            KNOWN: self._known,
+            BURSTS: partial(self._known, BURSTS),
+            SENDS: partial(self._known, SENDS),
             NEW: self._new,
             STREAM: self._stream,
-        }[load]
-        sample = run(pair, seconds)
+        }
+        sample = runs[load](pair, seconds)
         if min(sample.values.values()) <= 0:
             raise LoadError(f"{pair.name}: {load.name}: nothing arrived at {', '.join(pair.targets)}")
         return sample
@@ -151,16 +156,15 @@ class Generator:
         values = (counted["count"] / counted["seconds"], counted["p50"], counted["p99"])
         return Sample(dict(zip(load.metrics, values, strict=True)), _succeeded(counted))
 
-    def _known(self, pair: Pair, seconds: float) -> Sample:
+    def _known(self, load: Load, pair: Pair, seconds: float) -> Sample:
         sent, received, cpu = self._one_way(
-            pair, seconds, "udp-blast", seconds, _UDP_FLOWS, UDP_PORT, *pair.targets
+            pair, seconds, load.name, seconds, _UDP_FLOWS, UDP_PORT, *pair.targets
         )
         if not all(received):
             raise LoadError(f"{pair.name}: a pod got no datagram of {_UDP_FLOWS} flows: {received}")
         rate, arrived = sum(received) / sent["seconds"], sum(received)
-        return Sample(
-            {PACKETS: rate, PACKET_CPU: 1e9 * cpu / max(arrived, 1)}, arrived / max(sent["count"], 1)
-        )
+        values = dict(zip(load.metrics, (rate, 1e9 * cpu / arrived), strict=True))
+        return Sample(values, arrived / max(sent["count"], 1))
 
     def _new(self, pair: Pair, seconds: float) -> Sample:
         first = next(self._flows)
@@ -173,10 +177,10 @@ class Generator:
     def _one_way(
         self, pair: Pair, seconds: float, *command: str | float
     ) -> tuple[dict[str, float], list[float], float]:
-        """Sender on one CPU, receivers on another, who count.
+        """All of the way to the receivers' sockets on the sender's CPU; the sockets count, and nobody reads.
 
-        What the sender said, what each receiver counted, and the CPU time of the way: the sender's, with
-        all that the kernel does in its name, and that of its CPU's ksoftirqd; the receivers' is not in it.
+        What the sender said, what each socket counted, and the CPU time: the sender's, with all that the
+        kernel does in its name, and that of its CPU's ksoftirqd.
         """
         thread = softirq_thread(_CPU)
         with self._servers(pair, "udp-sink", UDP_PORT, _last_cpu()) as sinks:

@@ -23,11 +23,12 @@ _RATIOS = (
     loads.CONNECTIONS,
     loads.TCP_RATE,
     loads.UDP_RATE,
-    loads.PACKETS,
+    loads.BURSTS_RATE,
+    loads.SENDS_RATE,
     loads.NEW_FLOWS,
     loads.BULK,
 )  # fmt: skip
-_BY_SERVICES = (loads.CONNECTIONS, loads.PACKETS, loads.NEW_FLOWS)
+_BY_SERVICES = (loads.CONNECTIONS, loads.BURSTS_RATE, loads.NEW_FLOWS)
 
 
 def ratios(rows: Sequence[Row]) -> Figure | None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from bench import daemons, loads, report, service, topology
 from bench.candidates import forget_flows
+from bench.program_runs import Hook, Packets, Runner, pinned_program
 from bench.report import Row, summarise
-from bench.test_runs import Hook, Packets, Runner, pinned_program
 from bench.topology import Topology
 from blixt_backend.planes.ebpf.layout import COUNTER_FIELDS, IPV4, TICK_SHIFT
 from blixt_backend.planes.ebpf.maps import BpfMap
