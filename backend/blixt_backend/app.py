@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _MOST_INTERFACE_BYTES = 15  # IFNAMSIZ, less the 0 at its end
 _OPEN_FILES = 1 << 16
-_CLEAR_UP_SECONDS = 1.0  # after a full set was applied: acknowledging it comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ async def serve(settings: Settings, plane: Plane, draining: Draining) -> None:
         if not plane.only_shows:
             shortcomings.applied(change)
         if change.resync:
-            loop.call_later(_CLEAR_UP_SECONDS, memory.clear_up)
+            loop.call_later(memory.CLEAR_UP_SECONDS, memory.clear_up)
 
     async with Client(settings.api, settings.node) as client, AsyncExitStack() as stack:
         await stack.enter_async_context(_meanwhile(announcer.run()))

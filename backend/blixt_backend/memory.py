@@ -18,6 +18,8 @@ _HEAPS: Final = 2
 #: New objects until the youngest are looked through for garbage, and how often before older ones are. A full
 #: set is hundreds of thousands that stay: with Python's own numbers a tenth of its time goes into looking.
 _COLLECT_AFTER: Final = (10_000, 20, 20)
+#: After a full set was applied: acknowledging it comes first.
+CLEAR_UP_SECONDS: Final = 1.0
 
 
 def begin() -> None:

@@ -7,6 +7,7 @@ is bench.cluster's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +17,13 @@ from bench.feed import Cluster, Feed, feed
 from bench.follow import Applied
 from bench.processes import peak_mb, resident_mb
 from bench.report import Row, summarise
+from blixt_backend.memory import CLEAR_UP_SECONDS
 from blixt_lab import Lab
 from blixt_lab.daemon import Daemon
 
 _ENDPOINTS = 10
 _SUBJECT = "blixt"
+_CLEARED_UP_SECONDS = CLEAR_UP_SECONDS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ def _measure(lab: Lab, cluster: Cluster, extent: Extent) -> list[Row]:
         for start in range(extent.starts):
             follower = Follower(lab, f"apply{count}-{start}", source)
             firsts.append(follower.next())
+            time.sleep(_CLEARED_UP_SECONDS)
             memory.append(resident_mb(follower.daemon.pid))
             if start < extent.starts - 1:
                 follower.daemon.kill9()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from blixt_backend import app
+from blixt_backend import app, memory
 from blixt_backend.client import Client
 from blixt_backend.driver import Driver
 from blixt_backend.model import ChangeSet
@@ -123,9 +123,15 @@ def main(plane: str, api: str, node: str, arguments: Sequence[str]) -> None:
     settings = app.settings(api, node, TlsFiles())
     app.configure_logging("info")
 
+    memory.begin()
+
+    def on_applied(change: ChangeSet) -> None:
+        if change.resync:
+            asyncio.get_running_loop().call_later(memory.CLEAR_UP_SECONDS, memory.clear_up)
+
     async def follow() -> None:
         async with StampedClient(settings.api, settings.node) as client:
-            await Driver(client, TimedPlane(worker, client)).run(asyncio.Event())
+            await Driver(client, TimedPlane(worker, client), None, on_applied).run(asyncio.Event())
 
     asyncio.run(follow())
 
