@@ -74,6 +74,7 @@ class Field:
         self._frontends: dict[int, str] = {}
         self._bystander: Topology | None = None
         self._started: list[tuple[Daemon, str]] = []
+        self._roots: list[Path] = []
         self._proxies: list[proxies.Proxy] = []
 
     def stand_up(self, wanted: Sequence[tuple[Way, str, int]]) -> list[Subject]:
@@ -119,6 +120,7 @@ class Field:
         node = service.OTHER_NODE if through else service.NODE
         daemon = daemons.backend(self._lab, built.node, self._frontend(services, built), node, *flags)
         self._started.append((daemon, f"applied all {services} services"))
+        self._roots.append(root)
         return root
 
     def _frontend(self, services: int, built: Topology) -> str:
@@ -139,9 +141,11 @@ class Field:
             daemons.wait_for_words(daemon, sign, listed)
         for proxy in self._proxies:
             proxies.wait(proxy)
+        for root in self._roots:
+            daemons.wait_until_looked(root, listed)
         for daemon in listed:
             daemon.terminate()
-        self._started, self._proxies, self._frontends = [], [], {}
+        self._started, self._roots, self._proxies, self._frontends = [], [], [], {}
 
     def _subject(self, way: Way, standing: _Standing) -> Subject:
         built = standing.topology

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from blixt_backend.planes.ebpf.inspect import status
+from blixt_backend.planes.ebpf.pins import Pins
 from blixt_lab import Host, Lab, wait_for
 from blixt_lab.daemon import Daemon, script
 
@@ -64,6 +66,16 @@ def wait_while_running(
 def wait_for_words(daemon: Daemon, words: str, running: Sequence[Daemon]) -> None:
     """Wait until a daemon has logged these words. RuntimeError when one of `running` ends first."""
     wait_while_running(running, lambda: words in daemon.log.read_text() or None, words)
+
+
+def wait_until_looked(root: Path, running: Sequence[Daemon]) -> None:
+    """Wait until the backend with these pins has looked whether the kernel's connection tracking has flows of
+    its services. Until then each new flow is looked up there, too, so who is ended before leaves slow programs.
+    """
+    pins = Pins(root)
+    wait_while_running(
+        running, lambda: not any(status(pins)["kernel_asked"].values()) or None, "a look for flows"
+    )
 
 
 def started(lab: Lab, host: Host, role: str, command: list[str]) -> Daemon:

@@ -126,6 +126,7 @@ def _start(lab: Lab, name: str, services: int, extent: Extent, by_uplinks: bool)
         daemons.backend(lab, built.node, address, service.NODE, *flags),
     )
     daemons.wait_for_words(pair[1], f"applied all {services} services", pair)
+    daemons.wait_until_looked(root, pair)
     for daemon in reversed(pair):
         daemon.terminate()
     return _node(built, root, by_uplinks)
