@@ -165,6 +165,7 @@ def _left_out(way: Way, candidate: str) -> dict[Load, str]:
         found[NEW] = "a socket is chosen for once: there is nothing to do for each of its packets"
     if way is Way.THROUGH:
         found[STREAM] = "senders that sum up each packet themselves can't send large ones"
+        found[NEW] = "who masquerades has fewer ports than there are flows"
     return found
 
 

@@ -70,7 +70,7 @@ def wait_for_words(daemon: Daemon, words: str, running: Sequence[Daemon]) -> Non
 
 def wait_until_looked(root: Path, running: Sequence[Daemon]) -> None:
     """Wait until the backend with these pins has looked whether the kernel's connection tracking has flows of
-    its services. Until then each new flow is looked up there, too, so who is ended before leaves slow programs.
+    its services. Until then each new flow is looked up there, too: to end it before leaves slow programs.
     """
     pins = Pins(root)
     wait_while_running(
