@@ -34,7 +34,7 @@ from blixt_backend.planes.ebpf.layout import (
     Layout,
     ServiceFlag,
 )
-from blixt_backend.planes.shares import without_this_family
+from blixt_backend.planes.shares import weights, without_this_family
 
 #: Address and port of an endpoint, joined; None stands for the share that is refused.
 Identity = bytes
@@ -257,8 +257,7 @@ def _slot_sets(members: Sequence[Member]) -> tuple[SlotSet, SlotSet, SlotSet]:
 
 
 def _slot_set(members: Sequence[Member]) -> SlotSet:
-    """Weights of a set's members: a group's weight shared evenly by
-    those of the group that are in the set."""
+    """Of one weight each, as is nearly always so, there is nothing to compute."""
     if not members:
         return SlotSet(())
     group, weight = members[0][2].group, members[0][2].weight
@@ -266,16 +265,9 @@ def _slot_set(members: Sequence[Member]) -> SlotSet:
         choices = tuple([member[0] for member in members]) if weight else ()
         if len(set(choices)) == len(choices):
             return SlotSet(choices)
-    sizes = Counter(member[2].group for member in members)
-    whole = math.lcm(*sizes.values())
-    weights: dict[Identity | None, int] = {}
-    for identity, _, endpoint in members:
-        share = endpoint.weight * (whole // sizes[endpoint.group])
-        if share:
-            weights[identity] = weights.get(identity, 0) + share
-    divisor = math.gcd(*weights.values())
-    reduced = tuple(share // divisor for share in weights.values()) if divisor else ()
-    return SlotSet(tuple(weights), () if set(reduced) <= {1} else reduced)
+    shares = weights([(identity, endpoint.group, endpoint.weight) for identity, _, endpoint in members])
+    reduced = tuple(shares.values())
+    return SlotSet(tuple(shares), () if set(reduced) <= {1} else reduced)
 
 
 def _endpoint_flags(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import collapse_addresses, ip_network
 from typing import Any, NamedTuple
@@ -21,7 +19,7 @@ from blixt_backend.model import (
 from blixt_backend.planes.nftables.choice import DROP, MOST_SECONDS, MOST_SLOTS, REFUSE, Choice
 from blixt_backend.planes.nftables.family import Family
 from blixt_backend.planes.nftables.slots import Slots, Target, apportion
-from blixt_backend.planes.shares import without_this_family
+from blixt_backend.planes.shares import weights, without_this_family
 
 _PROTOCOLS = {Protocol.TCP: "tcp", Protocol.UDP: "udp", Protocol.SCTP: "sctp"}
 _INTERNAL, _EXTERNAL, _CLUSTER = Scope.INTERNAL.value, Scope.EXTERNAL.value, Scope.CLUSTER.value
@@ -184,21 +182,13 @@ def _side(members: Sequence[_Member], seconds: int, drops: bool) -> Side:
 
 
 def _slots(members: Sequence[_Member]) -> Slots:
-    """A group's weight is shared evenly by those of the group that are among the members."""
+    """Of one weight each, as is nearly always so, there is nothing to compute."""
     if len({(endpoint.group, endpoint.weight) for _, _, endpoint in members}) <= 1:
         if not members or not members[0][2].weight:
             return ()
         return tuple(dict.fromkeys(target for target, _, _ in members))[:MOST_SLOTS]
-    sizes = Counter(endpoint.group for _, _, endpoint in members)
-    whole = math.lcm(*sizes.values())
-    shares: Counter[Target | None] = Counter()
-    for target, _, endpoint in members:
-        shares[target] += endpoint.weight * (whole // sizes[endpoint.group])
-    divisor = math.gcd(*shares.values())
-    if not divisor:
-        return ()
-    weights = {target: share // divisor for target, share in shares.items() if share}
-    return tuple(apportion(dict(list(weights.items())[:MOST_SLOTS])).elements())
+    shares = weights([(target, endpoint.group, endpoint.weight) for target, _, endpoint in members])
+    return tuple(apportion(dict(list(shares.items())[:MOST_SLOTS])).elements())
 
 
 def _source_ranges(service: Service, family: Family) -> dict[str, tuple[str, ...]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
+
+from blixt_backend.planes.shares import weights
 
 
 class Target(NamedTuple):
@@ -56,18 +56,12 @@ class Side:
 
 
 def side(members: Iterable[Member]) -> Side:
-    """A group's weight is shared evenly by those of the group that are among the members."""
+    """Of one weight each, as is nearly always so, there is nothing to compute."""
     those = tuple(members)
     targets = dict.fromkeys(target for target, _, _ in those)
     if len(targets) == len(those) and len({(group, weight) for _, group, weight in those}) == 1:
         return _side((target, 1) for target in targets if those[0].weight)
-    sizes = Counter(member.group for member in those)
-    whole = math.lcm(*sizes.values())
-    shares: Counter[Target | None] = Counter()
-    for target, group, weight in those:
-        shares[target] += weight * (whole // sizes[group])
-    divisor = math.gcd(*shares.values())
-    return _side((target, share // divisor) for target, share in shares.items() if share)
+    return _side(weights(those).items())
 
 
 def choose(of: Side, point: float) -> Target | None:
